@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tidegate_schemas::{Mail, Policy, RawRow, Row, Signal, Write};
 
+pub mod fakes;
+
 /// The store cannot be reached or refuses; the text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("store: {0}")]
@@ -147,4 +149,22 @@ pub trait Dns: Send + Sync + 'static {
     async fn ptr(&self, ip: IpAddr) -> Result<Vec<String>, DnsError>;
 }
 
-pub mod fakes;
+
+/// One DNS block list that has a client's address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListHit {
+    /// Zone of the list, such as `zen.example.org`.
+    pub list: String,
+    /// Points towards spam; negative for lists of good senders.
+    pub weight: f32,
+    /// One line for people, with the answer's meaning.
+    pub why: String,
+}
+
+/// DNS lists of client addresses, asked while the SMTP dialogue runs. A list that fails or answers wrongly
+/// gives no hit.
+#[async_trait]
+pub trait ClientLists: Send + Sync + 'static {
+    /// All hits for an address, within the lists' own deadline.
+    async fn hits(&self, ip: IpAddr) -> Vec<ListHit>;
+}
