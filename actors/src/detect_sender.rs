@@ -13,6 +13,8 @@
 use crate::ports::{Directory, DomainFacts, Store, StoreError, get_row, scan_rows};
 use crate::stage::{Stage, Step, Trouble};
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tidegate_schemas::mail::{Direction, domain_of};
@@ -23,21 +25,43 @@ const DAY_MS: u64 = 86_400_000;
 /// How long a sender of inbound mail is remembered.
 const INBOUND_MEMORY_DAYS: u64 = 180;
 
+/// New senders admitted today in this process, shared by all lanes and generations: the rows of a batch in
+/// flight are not in the store yet, and a burst comes in batches.
+#[derive(Default)]
+pub struct Today(Mutex<HashMap<String, HashSet<String>>>);
+
+impl Today {
+    /// Whether one more new sender is within the limit; counts it if so. `stored` is what the store has.
+    fn admit(&self, scope: &str, address: &str, stored: Vec<SenderRow>, limit: usize) -> bool {
+        let mut days = self.0.lock();
+        if days.len() > 10_000 {
+            days.clear();
+        }
+        let seen = days.entry(scope.to_owned()).or_default();
+        seen.extend(stored.into_iter().map(|row| row.address));
+        if seen.contains(address) {
+            return true;
+        }
+        seen.len() < limit && seen.insert(address.to_owned())
+    }
+}
+
 /// The stage `detect_sender`.
 pub struct DetectSender {
     directory: Arc<dyn Directory>,
     store: Arc<dyn Store>,
+    today: Arc<Today>,
     remembered: moka::sync::Cache<String, ()>,
 }
 
 impl DetectSender {
     /// `directory` says which domains are ours, `store` who was seen.
-    pub fn new(directory: Arc<dyn Directory>, store: Arc<dyn Store>) -> DetectSender {
+    pub fn new(directory: Arc<dyn Directory>, store: Arc<dyn Store>, today: Arc<Today>) -> DetectSender {
         let remembered = moka::sync::Cache::builder()
             .max_capacity(100_000)
             .time_to_live(Duration::from_secs(600))
             .build();
-        DetectSender { directory, store, remembered }
+        DetectSender { directory, store, today, remembered }
     }
 
     async fn inbound(&self, mut mail: Box<Mail>) -> Result<Step, StoreError> {
@@ -78,10 +102,9 @@ impl DetectSender {
         };
         let scope = format!("day:{domain}:{}", day_of(now_ms()));
         let limit = facts.policy.new_sender_burst as usize;
-        let today = scan_rows::<SenderRow>(&*self.store, &scope, "", limit + 1).await?;
-        let already = today.iter().any(|row| row.address == address);
-        if !already && today.len() >= limit {
-            mail.add("SENDER_BURST", 0.0, format!("{} new senders of {domain} today already", today.len()));
+        let stored = scan_rows::<SenderRow>(&*self.store, &scope, "", limit).await?;
+        if !self.today.admit(&scope, &address, stored, limit) {
+            mail.add("SENDER_BURST", 0.0, format!("{limit} new senders of {domain} today already"));
             mail.hold_reason = "burst".into();
             return Ok(Step::divert("held", *mail));
         }

@@ -8,7 +8,7 @@ use tidegate_schemas::{Client, Policy, Recipient};
 fn stage(burst: u32) -> (DetectSender, Arc<MemoryStore>) {
     let policy = Policy { new_sender_burst: burst, ..Policy::default() };
     let store = Arc::new(MemoryStore::default());
-    (DetectSender::new(Arc::new(FixedDirectory::of("example.test", policy)), store.clone()), store)
+    (DetectSender::new(Arc::new(FixedDirectory::of("example.test", policy)), store.clone(), Arc::default()), store)
 }
 
 fn outbound(from: &str, login: &str) -> Record {
@@ -61,6 +61,17 @@ async fn a_burst_of_new_senders_is_held_and_known_senders_go_on() {
     assert_eq!(ports(&fourth), [&Port::Divert("held")]);
     let known = run(&stage, &store, outbound("u1@example.test", "x@example.test")).await;
     assert_eq!(ports(&known), [&Port::Next]);
+}
+
+#[tokio::test]
+async fn a_burst_within_one_batch_is_seen_before_its_rows_are_stored() {
+    let (stage, _) = stage(3);
+    let mut held = 0;
+    for n in 0..10 {
+        let step = stage.work(outbound(&format!("u{n}@example.test"), "x@example.test")).await.unwrap();
+        held += usize::from(step.out[0].0 == Port::Divert("held"));
+    }
+    assert_eq!(held, 7);
 }
 
 #[tokio::test]
