@@ -76,7 +76,7 @@ pub trait Row: Serialize + DeserializeOwned {
 /// All tables, for backends that create them.
 pub const TABLES: &[&str] = &[
     "domains", "policies", "users", "lists", "held", "held_bodies", "dead", "sent", "senders", "clicks",
-    "learned", "learning_stops", "reputation", "refused", "model", "feeds", "traces", "exemptions", "dkim_keys",
+    "learned", "learning_stops", "reputation", "refused", "model", "feeds", "traces", "queue_marks",
 ];
 
 /// A protected domain.
@@ -291,6 +291,28 @@ impl Row for SentRow {
     }
     fn sort(&self) -> String {
         self.recipient.clone()
+    }
+}
+
+/// An operator's word about a queued mail: when its turn comes it is dropped, because it was removed, or because
+/// a copy of it was sent on its way at once. A log has no way to take a record out of its middle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkRow {
+    /// Id of the mail record.
+    pub id: String,
+    /// `removed` or `moved`.
+    pub action: String,
+    /// When, milliseconds UTC.
+    pub at_ms: u64,
+}
+
+impl Row for MarkRow {
+    const TABLE: &'static str = "queue_marks";
+    fn partition(&self) -> String {
+        self.id.clone()
+    }
+    fn sort(&self) -> String {
+        String::new()
     }
 }
 

@@ -1,0 +1,4 @@
+//! What speaks HTTP: the redirect site, and `/metrics` with `/health`.
+
+pub mod metrics;
+pub mod site;
