@@ -4,14 +4,17 @@ use super::*;
 use crate::ports::fakes::MemoryStore;
 use proptest::prelude::*;
 use serde_json::json;
-use tidegate_schemas::now_ms;
+use std::sync::LazyLock;
+
+/// One "now" for the whole run: a test that spans midnight sees the same days throughout.
+static NOW: LazyLock<u64> = LazyLock::new(tidegate_schemas::now_ms);
 
 const A: &str = "isp/msp/a.test";
 const B: &str = "isp/other/b.test";
 const C: &str = "isp/msp/c.test";
 
 fn at(days_ago: u64) -> u64 {
-    now_ms() - days_ago * DAY_MS
+    *NOW - days_ago * DAY_MS
 }
 
 fn proceed(tenant: &str, user: &str, days_ago: u64) -> Signal {
@@ -40,7 +43,7 @@ async fn feed(store: &Arc<MemoryStore>, signals: &[Signal]) {
 }
 
 async fn is_learned(store: &MemoryStore, tenant: &str) -> bool {
-    learned(store, "site.test", tenant, now_ms()).await.unwrap().is_some()
+    learned(store, "site.test", tenant, *NOW).await.unwrap().is_some()
 }
 
 async fn policy(store: &MemoryStore, path: &str, patch: serde_json::Value) {
@@ -63,7 +66,7 @@ fn just_enough() -> Vec<Signal> {
 async fn five_people_of_two_tenants_on_three_days_open_a_domain_for_everybody_and_it_says_why() {
     let store = Arc::new(MemoryStore::default());
     feed(&store, &just_enough()).await;
-    let why = learned(&*store, "site.test", C, now_ms()).await.unwrap().unwrap();
+    let why = learned(&*store, "site.test", C, *NOW).await.unwrap().unwrap();
     assert_eq!((why.users, why.days, why.tenants, why.since), (5, 3, 2, day_of(at(3))));
 }
 
@@ -145,7 +148,7 @@ async fn what_was_learned_decays_after_ninety_days() {
     let store = Arc::new(MemoryStore::default());
     feed(&store, &just_enough()).await;
     assert!(is_learned(&store, C).await);
-    let later = now_ms() + 88 * DAY_MS;
+    let later = *NOW + 88 * DAY_MS;
     assert!(learned(&*store, "site.test", C, later).await.unwrap().is_none(), "the first day no longer counts");
 }
 
@@ -229,7 +232,7 @@ async fn rows_of_a_never_learnable_domain_count_for_nothing_though_they_are_ther
         };
         store.apply(vec![Write::Put(row.raw(0))]).await.unwrap();
     }
-    assert!(learned(&store, "bit.ly", A, now_ms()).await.unwrap().is_none());
+    assert!(learned(&store, "bit.ly", A, *NOW).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -240,7 +243,7 @@ async fn a_tenant_that_does_not_share_teaches_itself_and_nobody_else() {
     assert!(!is_learned(&store, C).await, "only B's two people are shared");
     let own: Vec<Signal> = (0..5).map(|i| proceed(A, &format!("u{i}"), i % 3)).collect();
     feed(&store, &own).await;
-    assert!(learned_alone(&*store, "site.test", A, now_ms()).await.unwrap().is_some());
+    assert!(learned_alone(&*store, "site.test", A, *NOW).await.unwrap().is_some());
     assert!(!is_learned(&store, B).await);
 }
 
@@ -248,7 +251,7 @@ async fn a_tenant_that_does_not_share_teaches_itself_and_nobody_else() {
 async fn a_tenant_that_does_not_share_is_not_taught_by_others() {
     let store = Arc::new(MemoryStore::default());
     feed(&store, &just_enough()).await;
-    assert!(learned_alone(&*store, "site.test", C, now_ms()).await.unwrap().is_none());
+    assert!(learned_alone(&*store, "site.test", C, *NOW).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -269,7 +272,7 @@ async fn clicks_are_kept_as_long_as_the_policy_says() {
 async fn going_on_and_reporting_are_kept_as_clicks_too() {
     let store = Arc::new(MemoryStore::default());
     feed(&store, &[proceed(A, "u1", 0), report(A)]).await;
-    let rows: Vec<ClickRow> = scan_rows(&*store, &format!("{A}|{}", day_of(now_ms())), "", 10).await.unwrap();
+    let rows: Vec<ClickRow> = scan_rows(&*store, &format!("{A}|{}", day_of(*NOW)), "", 10).await.unwrap();
     let mut decisions: Vec<&str> = rows.iter().map(|r| r.decision.as_str()).collect();
     decisions.sort_unstable();
     assert_eq!(decisions, ["proceeded", "reported"]);
@@ -280,7 +283,7 @@ async fn with_the_store_away_the_signal_is_tried_again_and_nothing_counts_as_lea
     let store = Arc::new(MemoryStore::default());
     feed(&store, &just_enough()).await;
     store.set_away(true);
-    assert!(learned(&*store, "site.test", C, now_ms()).await.is_err());
+    assert!(learned(&*store, "site.test", C, *NOW).await.is_err());
     let answer = LearnWhitelist::new(store.clone()).work(Record::from(proceed(A, "u1", 0))).await;
     assert!(matches!(answer, Err(Trouble::Retry { .. })));
 }

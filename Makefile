@@ -1,0 +1,36 @@
+# `make demo` and `make test` do all their own set-up on a fresh Debian machine with a Rust toolchain.
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: help demo test setup lint fmt clippy docs tests release bench
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+demo: ## everything on this machine with sample mail, to look at
+	$(CARGO) run --locked --release --bin tidegate -- demo
+
+test: setup lint tests ## what CI runs
+
+setup: ## Debian packages that tests need
+	deploy/dev/packages
+
+lint: fmt clippy docs
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --locked --all-targets --features tidegate/trap -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --locked --no-deps --quiet
+
+tests:
+	$(CARGO) test --workspace --locked --features tidegate/trap
+
+release: ## optimised binaries
+	$(CARGO) build --locked --release --workspace --bins
+
+bench: release ## Tidegate beside Postfix, Rspamd, Haraka and nginx on this machine
+	bench/peers/run
