@@ -14,7 +14,7 @@
 use crate::stage::{Stage, Step, Trouble};
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::fut::ActorFuture;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
@@ -54,7 +54,8 @@ pub struct Hosted {
 
 /// Starts an actor around a stage. Must be called inside a `tokio::task::LocalSet`.
 pub fn spawn(stage: Arc<dyn Stage>) -> Hosted {
-    let context = Context::<Host>::new();
+    let mut context = Context::<Host>::new();
+    context.set_mailbox_capacity(MAILBOX);
     let address = context.address();
     let actor = Host { stage, arrived: Rc::default() };
     let task = actix_rt::spawn(context.into_future(actor));
@@ -105,7 +106,6 @@ impl Actor for Host {
     type Context = Context<Host>;
 
     fn started(&mut self, context: &mut Context<Host>) {
-        context.set_mailbox_capacity(MAILBOX);
         context.spawn(Drive { jobs: FuturesUnordered::new() });
     }
 }
@@ -151,13 +151,13 @@ impl ActorFuture<Host> for Drive {
     fn poll(
         mut self: Pin<&mut Self>,
         host: &mut Host,
-        context: &mut Context<Host>,
+        _: &mut Context<Host>,
         task: &mut std::task::Context<'_>,
     ) -> Poll<()> {
         // actix polls the mailbox before this in the same turn, so nothing that arrived waits for a wake-up.
         self.jobs.extend(host.arrived.borrow_mut().drain(..));
         while let Poll::Ready(Some(())) = self.jobs.poll_next_unpin(task) {}
-        if context.state() == actix::ActorState::Stopped { Poll::Ready(()) } else { Poll::Pending }
+        Poll::Pending
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) const FLAG_SNAPSHOT: u8 = 1;
 /// The records were moved here from an older segment, under their old offsets.
 pub(super) const FLAG_MOVED: u8 = 2;
 
+/// A seat's `next` when its consumer was forgotten.
+pub(super) const FORGOTTEN: u64 = u64::MAX;
+
 /// Header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {

@@ -68,11 +68,8 @@ impl Store for Embedded {
     }
 
     async fn partitions(&self, table: &'static str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
-        let from = match after {
-            "" => key::table(table),
-            after => key::past(&key::row(table, after, "")).unwrap_or_default(),
-        };
-        let Some(to) = key::past(&key::table(table)) else { return Ok(Vec::new()) };
+        let from = key::past(&key::row(table, after, ""));
+        let (Some(from), Some(to)) = (from, key::past(&key::table(table))) else { return Ok(Vec::new()) };
         off_thread(self.rows(), move |rows| partition_names(rows, table, from, &to, limit)).await
     }
 }

@@ -1,0 +1,2 @@
+//! Stage `check_dns`.
+pub mod spf;
