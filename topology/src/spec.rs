@@ -90,13 +90,17 @@ pub struct Spec {
     pub stages: Vec<StageSpec>,
 }
 
-/// Reads a spec. What could be read comes back even with mistakes, so that a plan can find more of them.
-pub fn parse(text: &str) -> (Spec, Vec<Mistake>) {
+/// Reads a spec. What could be read comes back even with mistakes, so that a plan can find more of them; a
+/// text that is no TOML gives none, as its halves would mislead.
+pub fn parse(text: &str) -> (Option<Spec>, Vec<Mistake>) {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader { lines: Lines::of(text), mistakes: Vec::new() };
     for error in errors {
         let line = error.span().map_or(0, |span| reader.lines.at(span.start));
         reader.mistakes.push(Mistake { line, what: error.message().to_owned() });
+    }
+    if !reader.mistakes.is_empty() {
+        return (None, reader.mistakes);
     }
     let mut spec = Spec::default();
     for (key, value) in in_order(root.get_ref()) {
@@ -109,7 +113,7 @@ pub fn parse(text: &str) -> (Spec, Vec<Mistake>) {
     }
     reader.mistakes.sort();
     reader.mistakes.dedup();
-    (spec, reader.mistakes)
+    (Some(spec), reader.mistakes)
 }
 
 /// `; did you mean ...?` when a known word is near, else nothing.

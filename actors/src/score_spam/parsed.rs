@@ -70,7 +70,7 @@ pub(crate) struct Parsed<'a> {
     pub(crate) page: Page,
     /// Links of HTML and plain text.
     pub(crate) links: Vec<Link>,
-    /// Invisible characters in text and subject.
+    /// Invisible characters between two letters, in text parts and subject.
     pub(crate) invisible: usize,
     /// No header field could be read at all.
     pub(crate) unparsable: bool,
@@ -151,8 +151,7 @@ impl<'a> Parsed<'a> {
         for part in parts {
             parsed.read_part(part);
         }
-        let all = parsed.subject.chars().chain(parsed.text.chars());
-        parsed.invisible += all.filter(|&c| is_invisible(c)).count();
+        parsed.invisible += broken_by_invisible(&parsed.subject);
         parsed
     }
 
@@ -169,9 +168,7 @@ impl<'a> Parsed<'a> {
             return;
         }
         let Ok(text) = std::str::from_utf8(part.content) else { return };
-        if text.as_bytes().contains(&0xE2) {
-            self.invisible += text.chars().filter(|&c| is_invisible(c)).count();
-        }
+        self.invisible += broken_by_invisible(text);
         if part.kind == "text/html" {
             Reader::new(&mut self.page, &mut self.text, &mut self.links, MAX_TEXT).read(text);
             return;
@@ -206,6 +203,25 @@ impl<'a> Parsed<'a> {
         let address = self.from.first().map_or("", |(_, address)| address);
         address.rsplit_once('@').map_or(String::new(), |(_, domain)| domain.to_ascii_lowercase())
     }
+}
+
+/// Invisible characters with a letter on both sides. Soft hyphens and joiners are part of honest writing.
+fn broken_by_invisible(text: &str) -> usize {
+    if memchr::memchr2(0xE2, 0xEF, text.as_bytes()).is_none() {
+        return 0;
+    }
+    let mut found = 0;
+    let (mut before, mut between) = (false, false);
+    for c in text.chars() {
+        if is_invisible(c) && !matches!(c, '\u{ad}' | '\u{200c}' | '\u{200d}') {
+            between = before;
+            continue;
+        }
+        let letter = c.is_alphabetic();
+        found += usize::from(between && letter);
+        (before, between) = (letter, false);
+    }
+    found
 }
 
 fn addresses(list: &Address<'_>) -> Vec<(String, String)> {

@@ -58,10 +58,12 @@ impl Work {
         }
     }
 
-    /// Whether it takes room that it does not help to free.
+    /// Whether it takes room that it does not help to free: a commit that only consumes does help.
     fn takes_room(&self) -> bool {
         match self {
-            Work::Batch { batch, .. } => !batch.outputs.is_empty() || !batch.writes.is_empty(),
+            Work::Batch { seat, batch } => {
+                !batch.outputs.is_empty() || (seat.is_none() && !batch.writes.is_empty())
+            }
             Work::Forget(_) | Work::Move { .. } => false,
         }
     }
@@ -110,6 +112,13 @@ impl Queue {
         drop(waiting);
         self.bell.notify_one();
         Ok(receiver)
+    }
+
+    /// No more calls, and those that wait are dropped: the committer is gone.
+    pub(super) fn abandon(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        waiting.jobs.clear();
     }
 
     /// No more calls; the committer ends after those that wait.
@@ -163,8 +172,16 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Until the queue is closed.
-    pub(super) fn run(mut self) {
+    /// Until the queue is closed. A panic here breaks the log, and leaves no caller waiting.
+    pub(super) fn run(self) {
+        let shared = Arc::clone(&self.shared);
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work())).is_err() {
+            shared.poison("the thread that writes panicked, see its text above; restart to recover".into());
+            shared.queue.abandon();
+        }
+    }
+
+    fn work(mut self) {
         while let Some(jobs) = self.shared.queue.take() {
             self.serve(jobs);
             if self.buffer.capacity() > KEEP_BUFFER {
@@ -186,7 +203,7 @@ impl Committer {
         self.clock_ms = self.clock_ms.max(now_ms());
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        let mut group = Group::new(&self.shared, buffer, self.sequence, self.clock_ms);
+        let mut group = Group::new(Arc::clone(&self.shared), buffer, self.sequence, self.clock_ms);
         for job in jobs {
             group.add(job);
         }
@@ -300,7 +317,7 @@ impl Committer {
     }
 
     /// Shows a durable group to readers and answers its callers.
-    fn publish(&mut self, group: &mut Group<'_>) {
+    fn publish(&mut self, group: &mut Group) {
         let number = self.active.number;
         let base = self.active.summary.end;
         let built = group.take();
@@ -342,16 +359,15 @@ pub(super) fn begin(shared: &Shared, number: u32, sequence: u64, usual: u64, nee
     let mut octets = segment::header(number, made_ms);
     {
         let index = shared.index.lock();
-        let seat = |(seat, next)| {
+        let seats = index.seats().map(|(seat, next)| {
             let Seat { consumer, topic, partition } = seat;
             SeatAt { consumer, topic, partition: *partition, next }
-        };
-        let seats = index.seats().map(seat).collect();
+        });
         let ends = index.parts.iter().map(|((topic, number), partition)| EndAt { topic, partition: *number, end: partition.end });
         let head = Head {
             flags: frame::FLAG_SNAPSHOT,
             applied: shared.rows.applied(),
-            seats,
+            seats: seats.collect(),
             ends: ends.collect(),
             ..Head::default()
         };

@@ -46,6 +46,13 @@ pub struct Disk {
     pub fsync: bool,
 }
 
+impl Disk {
+    /// A file that is only read.
+    pub(super) fn open_to_read(path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
+        Ok(Arc::new(DiskFile { file: File::open(path)?, fsync: false }))
+    }
+}
+
 struct DiskFile {
     file: File,
     fsync: bool,

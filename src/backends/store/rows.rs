@@ -314,7 +314,7 @@ impl Rows {
             let table = transaction.open_table(EXPIRIES).map_err(RowsError::of)?;
             let end = now_ms.to_be_bytes();
             let range = table.range::<&[u8]>(..end.as_slice()).map_err(RowsError::of)?;
-            let keys = range.take(SWEEP).map(|row| row.map(|(key, ())| key.value().to_vec()));
+            let keys = range.take(SWEEP).map(|row| row.map(|(key, _unit)| key.value().to_vec()));
             keys.collect::<Result<_, _>>().map_err(RowsError::of)?
         };
         if due.is_empty() {

@@ -67,8 +67,8 @@ impl Built {
 }
 
 /// A group that is being built.
-pub(super) struct Group<'s> {
-    shared: &'s Shared,
+pub(super) struct Group {
+    shared: Arc<Shared>,
     pub(super) buffer: Vec<u8>,
     first_sequence: u64,
     clock_ms: u64,
@@ -79,8 +79,8 @@ pub(super) struct Group<'s> {
     rows: HashMap<Vec<u8>, State>,
 }
 
-impl<'s> Group<'s> {
-    pub(super) fn new(shared: &'s Shared, buffer: Vec<u8>, sequence: u64, clock_ms: u64) -> Group<'s> {
+impl Group {
+    pub(super) fn new(shared: Arc<Shared>, buffer: Vec<u8>, sequence: u64, clock_ms: u64) -> Group {
         let (ends, rows) = (HashMap::new(), HashMap::new());
         Group { shared, buffer, first_sequence: sequence + 1, clock_ms, built: Vec::new(), ends, rows }
     }

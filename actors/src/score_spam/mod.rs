@@ -1,0 +1,3 @@
+//! x
+pub mod classifier;
+mod html; mod links; mod page; mod parsed;
