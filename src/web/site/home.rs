@@ -18,9 +18,9 @@ impl Site {
         let token = token_of(form.get("link").trim());
         let opened = token.and_then(|token| self.opened(token).ok());
         let Some(opened) = opened else {
-            return self.home(Some(json!({ "problem": true })));
+            return self.home(Some(json!({ "problem": true, "target": null, "when": null })));
         };
         let when = super::warning::when_of(&opened.link.mail);
-        self.home(Some(json!({ "target": opened.target.shown(), "when": when })))
+        self.home(Some(json!({ "problem": false, "target": opened.target.shown(), "when": when })))
     }
 }

@@ -34,13 +34,14 @@ impl Site {
         let routes = self.clone().routes();
         let room = Arc::new(Semaphore::new(self.settings.connections));
         let mut open = JoinSet::new();
-        while !*stop.borrow() {
-            let Ok(permit) = room.clone().acquire_owned().await else { break };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                changed = stop.changed() => {
-                    if changed.is_err() { break } else { continue }
-                }
+        loop {
+            let next = async {
+                let permit = room.clone().acquire_owned().await.ok();
+                (permit, listener.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                next = next => next,
+                _ = stop.wait_for(|s| *s) => break,
             };
             while open.try_join_next().is_some() {}
             match accepted {
