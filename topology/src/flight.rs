@@ -9,6 +9,7 @@
 use crate::log::{Batch, Entry, Output};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::time::Duration;
 use tidegate_schemas::Write;
 use tokio::time::Instant;
 
@@ -73,6 +74,7 @@ impl Flight {
             kills: 0,
         };
         let items: VecDeque<Item> = entries.into_iter().map(item).collect();
+        Flight { unfinished: items.len(), items, base: 0, working: 0 }
     }
 
     fn item(&mut self, index: usize) -> Option<&mut Item> {
@@ -206,10 +208,10 @@ impl Flight {
         positions.map(|(position, _)| position + self.base).collect()
     }
 
-    /// The first hop that is over its stage's deadline, if any is.
-    pub(crate) fn overdue(&self, now: Instant, deadlines: &[std::time::Duration]) -> Option<Hop> {
+    /// Hops that are over their stage's deadline.
+    pub(crate) fn overdue(&self, now: Instant, deadlines: &[Duration]) -> Vec<Hop> {
         let late = |hop: &&Hop| deadlines.get(hop.stage).is_some_and(|d| now - hop.since >= *d);
-        self.items.iter().flat_map(|i| &i.hops).find(late).copied()
+        self.items.iter().flat_map(|i| &i.hops).filter(late).copied().collect()
     }
 
     /// Marks a record as one that may have killed its stage.

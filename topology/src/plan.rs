@@ -169,7 +169,7 @@ impl<'s> Checker<'s> {
             );
             self.wrong(more.line, what);
         }
-        match self.known.get(name) {
+        match self.known.get(name).copied() {
             Some(known) => {
                 self.way_on(row, known, followers.first().copied());
                 self.ways_out(row, known);

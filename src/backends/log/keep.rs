@@ -96,6 +96,14 @@ impl Keeper {
         }
     }
 
+    /// Everything at once.
+    pub(super) fn all_now(&self) {
+        if let Err(error) = self.shared.rows.flush().and_then(|()| self.shared.rows.sweep(now_ms())) {
+            tracing::error!(%error, "rows wait in the log until the store takes them");
+        }
+        self.purge();
+    }
+
     /// Deletes what may go, and makes room where little pins much.
     fn purge(&self) {
         if self.shared.broken.get().is_some() {

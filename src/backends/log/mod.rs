@@ -245,6 +245,12 @@ impl Embedded {
         self.submit(Work::Forget(seat.clone())).await
     }
 
+    /// Does now what the housekeeping thread does from time to time: rows to redb, expired rows, old segments.
+    /// Blocks, so not for async threads.
+    pub fn keep_house(&self) {
+        keep::Keeper::new(Arc::clone(&self.shared), Arc::clone(&self.stop)).all_now();
+    }
+
     /// Finishes what is queued, brings all rows to redb and ends the threads. Later calls fail.
     pub fn close(&self) {
         self.shared.queue.close();

@@ -61,9 +61,8 @@ impl Settings {
         if redirect_base.is_empty() {
             return true;
         }
-        let own = host_of(redirect_base);
-        let known = self.hosts.iter().any(|h| h.eq_ignore_ascii_case(host));
-        known || own.eq_ignore_ascii_case(host) || host_of(&self.base).eq_ignore_ascii_case(host)
+        let known = self.hosts.iter().map(String::as_str).chain([host_of(redirect_base), host_of(&self.base)]);
+        !host.is_empty() && known.into_iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 }
 
