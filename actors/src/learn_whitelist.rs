@@ -152,7 +152,7 @@ impl Tally {
 
     fn explained(self, tenants: usize) -> Option<Explanation> {
         let enough = self.enough(tenants);
-        enough.then(|| Explanation {
+        enough.then_some(Explanation {
             users: self.users.len(),
             days: self.days.len(),
             tenants: self.tenants.len(),
@@ -170,8 +170,7 @@ async fn count(
 ) -> Result<(), StoreError> {
     let mut after = day_of(now_ms.saturating_sub(WINDOW_DAYS * DAY_MS));
     for _ in 0..MOST_PAGES {
-        let scan =
-            Scan { table: LearnedRow::TABLE, partition, prefix: "", after: &after, limit: PAGE_ROWS };
+        let scan = Scan { table: LearnedRow::TABLE, partition, prefix: "", after: &after, limit: PAGE_ROWS };
         let rows = store.scan(scan).await?;
         let mut enough = false;
         for raw in &rows {
@@ -323,7 +322,12 @@ fn undone(signal: &Signal) -> Option<Write> {
 }
 
 fn stop_of(signal: &Signal, tenant: &str, why: &str) -> StopRow {
-    StopRow { domain: signal.domain.clone(), tenant: tenant.to_owned(), why: why.to_owned(), at_ms: signal.at_ms }
+    StopRow {
+        domain: signal.domain.clone(),
+        tenant: tenant.to_owned(),
+        why: why.to_owned(),
+        at_ms: signal.at_ms,
+    }
 }
 
 #[async_trait]
@@ -337,7 +341,8 @@ impl Stage for LearnWhitelist {
             return Err(Trouble::Refuse { why: "learn_whitelist reads signals, this is a mail".into() });
         };
         let writes = self.signal(&signal).await;
-        let writes = writes.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
+        let writes =
+            writes.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
         Ok(Step { out: Vec::new(), writes })
     }
 }

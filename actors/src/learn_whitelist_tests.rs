@@ -30,7 +30,11 @@ fn proceed(tenant: &str, user: &str, days_ago: u64) -> Signal {
 }
 
 fn report(tenant: &str) -> Signal {
-    Signal { id: tidegate_schemas::new_id(), kind: SignalKind::Report as i32, ..proceed(tenant, "reporter", 0) }
+    Signal {
+        id: tidegate_schemas::new_id(),
+        kind: SignalKind::Report as i32,
+        ..proceed(tenant, "reporter", 0)
+    }
 }
 
 async fn feed(store: &Arc<MemoryStore>, signals: &[Signal]) {
@@ -75,7 +79,8 @@ async fn one_person_fewer_or_one_day_fewer_is_not_enough() {
     let store = Arc::new(MemoryStore::default());
     feed(&store, &just_enough()[..4]).await;
     assert!(!is_learned(&store, C).await);
-    let two_days: Vec<Signal> = (0..9).map(|i| proceed([A, B][i % 2], &format!("v{i}"), 1 + (i as u64) % 2)).collect();
+    let two_days: Vec<Signal> =
+        (0..9).map(|i| proceed([A, B][i % 2], &format!("v{i}"), 1 + (i as u64) % 2)).collect();
     let other = Arc::new(MemoryStore::default());
     feed(&other, &two_days).await;
     assert!(!is_learned(&other, C).await);
@@ -149,7 +154,10 @@ async fn what_was_learned_decays_after_ninety_days() {
     feed(&store, &just_enough()).await;
     assert!(is_learned(&store, C).await);
     let later = *NOW + 88 * DAY_MS;
-    assert!(learned(&*store, "site.test", C, later).await.unwrap().is_none(), "the first day no longer counts");
+    assert!(
+        learned(&*store, "site.test", C, later).await.unwrap().is_none(),
+        "the first day no longer counts"
+    );
 }
 
 #[tokio::test]
@@ -203,8 +211,21 @@ async fn what_the_operator_undid_is_undone_for_everybody() {
 #[tokio::test]
 async fn shared_hosting_shorteners_dynamic_names_and_addresses_are_never_learned() {
     let never = [
-        "bit.ly", "github.io", "someone.github.io", "evil.web.app", "duckdns.org", "evil.duckdns.org", "192.0.2.7",
-        "[2001:db8::1]", "localhost", "com", "co.uk", "sharepoint.com", "x.blogspot.com", "google.com", "",
+        "bit.ly",
+        "github.io",
+        "someone.github.io",
+        "evil.web.app",
+        "duckdns.org",
+        "evil.duckdns.org",
+        "192.0.2.7",
+        "[2001:db8::1]",
+        "localhost",
+        "com",
+        "co.uk",
+        "sharepoint.com",
+        "x.blogspot.com",
+        "google.com",
+        "",
         "a.b.trycloudflare.com",
     ];
     for domain in never {
@@ -264,7 +285,10 @@ async fn clicks_are_kept_as_long_as_the_policy_says() {
     let [Write::Put(row)] = &step.writes[..] else { panic!("one row expected") };
     assert_eq!(row.expires_ms, click.at_ms + 7 * DAY_MS);
     let kept = ClickRow::from_value(&row.value).unwrap();
-    assert_eq!((kept.decision.as_str(), kept.host.as_str(), kept.user.as_str()), ("warned", "www.site.test", "u1"));
+    assert_eq!(
+        (kept.decision.as_str(), kept.host.as_str(), kept.user.as_str()),
+        ("warned", "www.site.test", "u1")
+    );
     assert_eq!(row.partition, format!("{A}|{}", day_of(click.at_ms)));
 }
 

@@ -44,7 +44,8 @@ pub struct Standing {
 /// The standing of a registered domain at a moment. Fails when the store is away.
 pub async fn standing(store: &dyn Store, domain: &str, now_ms: u64) -> Result<Standing, StoreError> {
     let oldest = day_of(now_ms.saturating_sub(KEPT_MS));
-    let scan = Scan { table: ReputationRow::TABLE, partition: domain, prefix: "", after: &oldest, limit: MOST_ROWS };
+    let scan =
+        Scan { table: ReputationRow::TABLE, partition: domain, prefix: "", after: &oldest, limit: MOST_ROWS };
     let (mut good, mut bad) = (HashSet::new(), HashSet::new());
     for raw in store.scan(scan).await? {
         let row = ReputationRow::from_value(&raw.value).map_err(|e| StoreError(e.to_string()))?;
@@ -89,7 +90,8 @@ impl Stage for RateReputation {
         };
         let Some(sign) = sign_of(&signal) else { return Ok(Step::done()) };
         let policy = self.policies.of(&signal.tenant).await;
-        let policy = policy.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
+        let policy =
+            policy.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
         if !policy.share_learning {
             return Ok(Step::done());
         }

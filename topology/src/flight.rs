@@ -8,6 +8,7 @@
 
 use crate::log::{Batch, Entry, Output};
 use bytes::Bytes;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tidegate_schemas::Write;
@@ -98,8 +99,10 @@ impl Flight {
     }
 
     /// Records to begin now, marked as being worked. Suspects come one at a time, when nothing else is in
-    /// hand, those with the fewest deaths to their name first: good work comes before the next death.
-    pub(crate) fn start(&mut self, now: Instant) -> Vec<usize> {
+    /// hand, those nearest to being buried first. Only while it is open whether the stages work at all
+    /// (`proven` is false), those that were never tried alone come first, in a scattered order, so that a run
+    /// of poisoned mail does not look like a stage that never works.
+    pub(crate) fn start(&mut self, now: Instant, proven: bool) -> Vec<usize> {
         let alone = self.items.iter().any(|i| i.suspect && matches!(i.phase, Phase::Working));
         if alone {
             return Vec::new();
@@ -109,7 +112,11 @@ impl Flight {
         let suspect = |i: &usize| self.items.get(*i).is_some_and(|item| item.suspect);
         let (suspects, mut chosen): (Vec<usize>, Vec<usize>) = due.into_iter().partition(suspect);
         if chosen.is_empty() && self.working == 0 {
-            chosen.extend(suspects.into_iter().min_by_key(|i| self.items.get(*i).map_or(0, |item| item.kills)));
+            let turn = |position: &usize| {
+                let item = self.items.get(*position)?;
+                Some((!proven && item.kills > 0, Reverse(item.kills), scattered(item.offset)))
+            };
+            chosen.extend(suspects.into_iter().min_by_key(turn));
         }
         for position in &chosen {
             if let Some(item) = self.items.get_mut(*position) {
@@ -251,6 +258,11 @@ impl Flight {
         }
         next.map(|next| (next, batch))
     }
+}
+
+/// A fixed shuffle of offsets (Fibonacci hashing).
+fn scattered(offset: u64) -> u64 {
+    offset.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(test)]

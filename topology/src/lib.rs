@@ -5,10 +5,11 @@
 //! * A lane reads a batch from a topic, sends it through its stages, commits, and reads again; it is the
 //!   supervisor of its stages ([`supervise`] has the decisions). [`running`] is all lanes at work.
 //!
-//! The inner modules (`lane`, `flight`, `generation`, `dead`) are nobody else's business.
+//! The inner modules (`lane`, `answers`, `flight`, `generation`, `dead`) are nobody else's business.
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod dead;
 pub mod draw;
 mod flight;

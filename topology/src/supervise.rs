@@ -78,6 +78,11 @@ impl Supervision {
         self.buried = 0;
     }
 
+    /// Whether the stages ever finished a record.
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// Whether a record that has caused so many deaths is to be buried.
     pub fn buries(&self, kills: u32) -> bool {
         kills >= self.rules.kills

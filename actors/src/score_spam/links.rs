@@ -122,7 +122,8 @@ pub(crate) fn shown_host(text: &str) -> Option<String> {
     }
     let ascii = idna::domain_to_ascii(host).ok()?;
     let suffix = psl::suffix(ascii.as_bytes())?;
-    let known = suffix.is_known() && psl::domain_str(&ascii).is_some() && ascii.contains('.');
+    let whole = ascii.split('.').all(|label| !label.is_empty());
+    let known = whole && suffix.is_known() && psl::domain_str(&ascii).is_some() && ascii.contains('.');
     // "report.zip" and "read.me" are names of files or words at least as often as sites.
     let doubtful = after.is_none() && !rest.contains('/') && is_file_like(&ascii);
     (known && !doubtful).then_some(ascii)

@@ -24,11 +24,11 @@ pub(crate) const ADDRESS_MARK: &str = " _url_ ";
 pub(crate) struct Page {
     /// HTML parts seen.
     pub(crate) parts: usize,
-    /// Visible characters (octets of UTF-8 without white space at the ends of runs).
+    /// Visible letters and digits.
     pub(crate) visible: usize,
-    /// Octets of hidden text.
+    /// Hidden letters and digits.
     pub(crate) hidden: usize,
-    /// Octets of text in a font nobody can read.
+    /// Letters and digits in a font nobody can read.
     pub(crate) tiny: usize,
     /// `form` elements.
     pub(crate) forms: usize,
@@ -155,7 +155,7 @@ impl<'t> Reader<'t> {
             link.text.push_str(cut(&self.piece, room));
         }
         let state = self.open.last().copied().unwrap_or_default();
-        let weight = self.piece.trim().len();
+        let weight = self.piece.chars().filter(|c| c.is_alphanumeric()).count();
         match state {
             Open { hidden: true, .. } => self.page.hidden += weight,
             Open { tiny: true, .. } => self.page.tiny += weight,

@@ -64,6 +64,8 @@ pub(crate) struct Parsed<'a> {
     pub(crate) reply_to: String,
     /// Date in seconds since 1970, when it can be read.
     pub(crate) date: Option<i64>,
+    /// Time of the oldest Received field, seconds since 1970.
+    pub(crate) first_hop: Option<i64>,
     /// Visible text, with marks for addresses.
     pub(crate) text: String,
     /// Facts of the HTML parts.
@@ -139,6 +141,7 @@ impl<'a> Parsed<'a> {
             from: Vec::new(),
             reply_to: String::new(),
             date: None,
+            first_hop: None,
             text: String::new(),
             page: Page::default(),
             links: Vec::new(),
@@ -161,6 +164,8 @@ impl<'a> Parsed<'a> {
         let reply_to = message.reply_to().map(addresses).unwrap_or_default();
         self.reply_to = reply_to.into_iter().next().map(|(_, address)| address).unwrap_or_default();
         self.date = message.date().filter(|date| date.is_valid()).map(|date| date.to_timestamp());
+        let hop = message.received().and_then(|r| r.date);
+        self.first_hop = hop.filter(|date| date.is_valid()).map(|date| date.to_timestamp());
     }
 
     fn read_part(&mut self, part: &Part<'_>) {
@@ -232,23 +237,31 @@ fn addresses(list: &Address<'_>) -> Vec<(String, String)> {
     list.iter().take(50).map(both).collect()
 }
 
-/// Fields of the top header. Lines that are no field are skipped.
+/// Fields of the top header, up to the limits. Lines that are no field are skipped.
 pub(crate) fn fields(raw: &[u8]) -> Vec<Field<'_>> {
     let mut out = Vec::new();
-    let head = raw.get(..raw.len().min(MAX_HEADER)).unwrap_or_default();
+    each_field(raw.get(..raw.len().min(MAX_HEADER)).unwrap_or_default(), |field| {
+        out.push(field);
+        out.len() < MAX_FIELDS
+    });
+    out
+}
+
+/// Gives each field of the top header until `more` says false.
+pub(crate) fn each_field<'a>(raw: &'a [u8], mut more: impl FnMut(Field<'a>) -> bool) {
     let mut from = 0;
-    while from < head.len() && out.len() < MAX_FIELDS {
-        let Some(to) = field_end(head, from) else { break };
-        let line = head.get(from..to).unwrap_or_default();
+    while let Some(to) = field_end(raw, from) {
+        let line = raw.get(from..to).unwrap_or_default();
         if matches!(line, b"\n" | b"\r\n") {
-            break;
+            return;
         }
-        if let Some(field) = field(line, from, to) {
-            out.push(field);
+        if let Some(field) = field(line, from, to)
+            && !more(field)
+        {
+            return;
         }
         from = to;
     }
-    out
 }
 
 /// End of the line at `from` with all its continuation lines.

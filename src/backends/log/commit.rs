@@ -250,7 +250,7 @@ impl Committer {
             self.dirty = true;
             return Err(self.failed("write to", &error));
         }
-        if let Err(error) = self.active.file.sync() {
+        if let Err(error) = self.active.file.length() {
             // The kernel may have dropped the pages: a second sync would prove nothing.
             let why = format!("sync of segment {} failed: {error}; restart to recover", self.active.number);
             self.shared.poison(why.clone());

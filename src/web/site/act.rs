@@ -9,6 +9,7 @@ use super::click::outside;
 use super::decide::{Answer, Findings, Step, decide};
 use super::respond::redirect;
 use super::{Form, Opened, Site};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use subtle::ConstantTimeEq;
 use tidegate_actors::learn_whitelist::never_learnable;
@@ -26,11 +27,11 @@ impl Site {
             return self.not_found();
         }
         if let Err(page) = self.admit(caller, form, &[token, action]) {
-            return page;
+            return *page;
         }
         let opened = match self.opened(token) {
             Ok(opened) => opened,
-            Err(page) => return page,
+            Err(page) => return *page,
         };
         if action == "report" {
             return self.report(&opened, caller, form.get("comment")).await;
@@ -44,18 +45,18 @@ impl Site {
     }
 
     /// Whether a form is one of ours, or the page that says why not.
-    pub(super) fn admit(&self, caller: &Caller, form: &Form, fields: &[&str]) -> Result<(), Response> {
+    pub(super) fn admit(&self, caller: &Caller, form: &Form, fields: &[&str]) -> Result<(), Box<Response>> {
         let expected = self.proof(fields);
         let right: bool = expected.as_bytes().ct_eq(form.get("proof").as_bytes()).into();
         if !right || caller.origin == Origin::Foreign {
             self.counters.refused("foreign form");
-            return Err(self.foreign_form());
+            return Err(self.foreign_form().into());
         }
         let Some(ip) = caller.ip else { return Ok(()) };
-        let sent = self.posts.get_with(ip, Default::default).fetch_add(1, Ordering::Relaxed);
+        let sent = self.posts.get_with(subscriber_of(ip), Default::default).fetch_add(1, Ordering::Relaxed);
         if sent >= self.settings.posts_a_minute {
             self.counters.refused("too many");
-            return Err(self.too_many());
+            return Err(self.too_many().into());
         }
         Ok(())
     }
@@ -137,6 +138,14 @@ impl Site {
     }
 }
 
+/// The part of an address that one subscriber has: all of IPv4, the first 64 bits of IPv6.
+fn subscriber_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(six) => IpAddr::V6((u128::from(six) & (u128::MAX << 64)).into()),
+    }
+}
+
 /// Whether a person may go on though it is blocked: only past his own tenant's lists, and only by policy.
 pub(super) fn may_override(found: &Findings, policy: &Policy) -> bool {
     let by_lists = found.listed.as_ref().is_some_and(|l| !l.allow && l.level != "operator");
@@ -169,5 +178,17 @@ fn list_row(opened: &Opened, entry: &str, allow: bool) -> ListRow {
         by: "site".to_owned(),
         at_ms: tidegate_schemas::now_ms(),
         comment: format!("by a link of mail {}", opened.link.mail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_cannot_dodge_the_limit_within_his_own_network() {
+        let of = |ip: &str| subscriber_of(ip.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:1:2:aaaa:bbbb:cccc:dddd"), "2001:db8:1:2::");
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
     }
 }

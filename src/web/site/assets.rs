@@ -16,8 +16,9 @@ pub(super) fn routes() -> BoxedFilter<(Response,)> {
     let css = warp::path!("static" / "site.css").map(|| asset("text/css; charset=utf-8", CSS.to_owned()));
     let icon = warp::path!("static" / "icon.svg").map(|| asset("image/svg+xml", ICON.to_owned()));
     let favicon = warp::path!("favicon.ico").map(|| asset("image/svg+xml", ICON.to_owned()));
-    let robots = warp::path!("robots.txt").map(|| asset("text/plain; charset=utf-8", "User-agent: *\nDisallow: /\n".to_owned()));
-    let brand = warp::path!("brand.css").and(warp::query::<HashMap<String, String>>()).map(brand);
+    let robots = warp::path!("robots.txt")
+        .map(|| asset("text/plain; charset=utf-8", "User-agent: *\nDisallow: /\n".to_owned()));
+    let brand = warp::path!("brand.css").and(warp::query::<HashMap<String, String>>()).map(|query| brand(&query));
     let all = css.or(icon).unify().or(favicon).unify().or(robots).unify().or(brand).unify();
     super::reads().and(all).boxed()
 }
@@ -31,7 +32,7 @@ fn asset(kind: &'static str, text: String) -> Response {
     response
 }
 
-fn brand(query: HashMap<String, String>) -> Response {
+fn brand(query: &HashMap<String, String>) -> Response {
     let colour = query.get("c").map_or("", String::as_str);
     let Some(text) = brand_css(colour) else {
         let mut response = asset("text/css; charset=utf-8", String::new());
@@ -63,7 +64,8 @@ fn luminance(colour: &str) -> Option<f64> {
     for (index, share) in [0.2126, 0.7152, 0.0722].into_iter().enumerate() {
         let digits = colour.get(index * 2..index * 2 + 2)?;
         let channel = f64::from(u8::from_str_radix(digits, 16).ok()?) / 255.0;
-        let linear = if channel <= 0.040_45 { channel / 12.92 } else { ((channel + 0.055) / 1.055).powf(2.4) };
+        let linear =
+            if channel <= 0.040_45 { channel / 12.92 } else { ((channel + 0.055) / 1.055).powf(2.4) };
         sum += share * linear;
     }
     Some(sum)
@@ -84,7 +86,8 @@ mod tests {
     #[test]
     fn the_ink_reads_on_every_colour() {
         for step in 0..4_096_u32 {
-            let colour = format!("{:02x}{:02x}{:02x}", (step & 15) * 17, (step >> 4 & 15) * 17, (step >> 8 & 15) * 17);
+            let colour =
+                format!("{:02x}{:02x}{:02x}", (step & 15) * 17, (step >> 4 & 15) * 17, (step >> 8 & 15) * 17);
             let light = luminance(&colour).unwrap();
             let white = brand_css(&colour).unwrap().contains("ink: #ffffff");
             let contrast = if white { 1.05 / (light + 0.05) } else { (light + 0.05) / 0.05 };

@@ -2,7 +2,7 @@
 
 use super::act::{list_value, may_override};
 use super::decide::Findings;
-use super::warning::{cautions, when_of};
+use super::warning::when_of;
 use super::{Opened, Site};
 use serde_json::json;
 use tidegate_schemas::Policy;
@@ -13,14 +13,14 @@ impl Site {
     /// The page, 403.
     pub(super) fn blocked_page(&self, opened: &Opened, found: &Findings, policy: &Policy) -> Response {
         let overridable = may_override(found, policy) && !found.unchecked;
-        let own = found.dangerous.is_none() && found.listed.as_ref().is_some_and(|l| !l.allow && l.level == "user");
+        let own =
+            found.dangerous.is_none() && found.listed.as_ref().is_some_and(|l| !l.allow && l.level == "user");
         let proof = |action: &str| self.proof(&[&opened.token, action]);
         let data = json!({
             "target": opened.target.shown(),
             "when": when_of(&opened.link.mail),
             "mail": opened.link.mail,
             "why": why(found),
-            "cautions": cautions(opened),
             "overridable": overridable,
             "own": own && !found.unchecked && !found.outside,
             "site": list_value(opened).trim_start_matches('.'),
@@ -28,7 +28,7 @@ impl Site {
             "trust": { "action": opened.action("trust"), "proof": proof("trust") },
             "report": { "action": opened.action("report"), "proof": proof("report") },
         });
-        self.pages.page(StatusCode::FORBIDDEN, "blocked", policy, data, overridable)
+        self.pages.page(StatusCode::FORBIDDEN, "blocked", policy, &data, overridable)
     }
 }
 

@@ -35,10 +35,47 @@ pub(super) enum Origin {
 
 /// Parts of User-Agent that people's browsers do not have.
 const MACHINES: &[&str] = &[
-    "axios", "barracuda", "bot", "bingpreview", "check", "cisco", "crawl", "curl", "dataprovider", "facebookexternalhit",
-    "fetch", "forcepoint", "go-http", "guzzle", "headless", "http.rb", "httpclient", "java/", "libwww", "lua-resty",
-    "mimecast", "monitor", "node", "okhttp", "phantom", "preview", "proofpoint", "python", "ruby", "scan", "scrap",
-    "selenium", "slurp", "spider", "symantec", "trendmicro", "urlresolver", "validator", "wget", "whatsapp", "zgrab",
+    "axios",
+    "barracuda",
+    "bot",
+    "bingpreview",
+    "check",
+    "cisco",
+    "crawl",
+    "curl",
+    "dataprovider",
+    "facebookexternalhit",
+    "fetch",
+    "forcepoint",
+    "go-http",
+    "guzzle",
+    "headless",
+    "http.rb",
+    "httpclient",
+    "java/",
+    "libwww",
+    "lua-resty",
+    "mimecast",
+    "monitor",
+    "node",
+    "okhttp",
+    "phantom",
+    "preview",
+    "proofpoint",
+    "python",
+    "ruby",
+    "scan",
+    "scrap",
+    "selenium",
+    "slurp",
+    "spider",
+    "symantec",
+    "trendmicro",
+    "urlresolver",
+    "validator",
+    "wget",
+    "whatsapp",
+    "zgrab",
 ];
 
 impl Caller {
@@ -55,7 +92,13 @@ impl Caller {
         });
         let host = text(headers, "host").to_ascii_lowercase();
         let origin = origin_of(headers, &host);
-        Caller { client: client_of(method, headers, prefetch), prefetch, origin, host, ip: ip_of(headers, peer, trusted) }
+        Caller {
+            client: client_of(method, headers, prefetch),
+            prefetch,
+            origin,
+            host,
+            ip: ip_of(headers, peer, trusted),
+        }
     }
 
     /// The host without its port.
@@ -105,7 +148,8 @@ fn ip_of(headers: &HeaderMap, peer: Option<SocketAddr>, trusted: &[IpAddr]) -> O
     if !trusted.contains(&peer) {
         return Some(peer);
     }
-    let hops = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let hops =
+        headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     let hops: Vec<IpAddr> = hops.filter_map(|hop| hop.trim().parse().ok()).collect();
     hops.into_iter().rev().find(|hop| !trusted.contains(hop)).or(Some(peer))
 }
@@ -116,54 +160,64 @@ mod tests {
 
     const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
-    fn call(method: Method, headers: &[(&'static str, &'static str)]) -> Caller {
+    fn call(method: &Method, headers: &[(&'static str, &'static str)]) -> Caller {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        Caller::read(&method, &map, Some("192.0.2.1:5".parse().unwrap()), &["192.0.2.1".parse().unwrap()])
+        Caller::read(method, &map, Some("192.0.2.1:5".parse().unwrap()), &["192.0.2.1".parse().unwrap()])
     }
 
     #[test]
     fn a_browser_is_a_person_and_scanners_are_not() {
-        assert_eq!(call(Method::GET, &[("user-agent", FIREFOX)]).client, "human");
-        assert_eq!(call(Method::HEAD, &[("user-agent", FIREFOX)]).client, "machine:head");
-        assert_eq!(call(Method::GET, &[]).client, "machine:no agent");
-        for agent in ["curl/8", "python-requests/2", "Mozilla/5.0 (compatible; Googlebot/2.1)", "HeadlessChrome/156"] {
-            assert_eq!(call(Method::GET, &[("user-agent", agent)]).client, "machine:agent", "{agent}");
+        assert_eq!(call(&Method::GET, &[("user-agent", FIREFOX)]).client, "human");
+        assert_eq!(call(&Method::HEAD, &[("user-agent", FIREFOX)]).client, "machine:head");
+        assert_eq!(call(&Method::GET, &[]).client, "machine:no agent");
+        for agent in
+            ["curl/8", "python-requests/2", "Mozilla/5.0 (compatible; Googlebot/2.1)", "HeadlessChrome/156"]
+        {
+            assert_eq!(call(&Method::GET, &[("user-agent", agent)]).client, "machine:agent", "{agent}");
         }
     }
 
     #[test]
     fn loading_ahead_is_seen_by_every_header_that_browsers_use() {
-        let signs =
-            [("purpose", "prefetch"), ("sec-purpose", "prefetch;prerender"), ("x-moz", "prefetch"), ("x-purpose", "preview")];
+        let signs = [
+            ("purpose", "prefetch"),
+            ("sec-purpose", "prefetch;prerender"),
+            ("x-moz", "prefetch"),
+            ("x-purpose", "preview"),
+        ];
         for sign in signs {
-            let caller = call(Method::GET, &[("user-agent", FIREFOX), sign]);
+            let caller = call(&Method::GET, &[("user-agent", FIREFOX), sign]);
             assert!(caller.prefetch && caller.client == "machine:prefetch", "{sign:?}");
         }
-        assert!(!call(Method::GET, &[("user-agent", FIREFOX)]).prefetch);
+        assert!(!call(&Method::GET, &[("user-agent", FIREFOX)]).prefetch);
     }
 
     #[test]
     fn a_form_from_elsewhere_is_told_from_one_of_ours() {
         let host = ("host", "Links.test:8080");
-        let origin = |more: &[(&'static str, &'static str)]| call(Method::POST, &[&[host], more].concat()).origin;
+        let origin =
+            |more: &[(&'static str, &'static str)]| call(&Method::POST, &[&[host], more].concat()).origin;
         assert_eq!(origin(&[("origin", "https://links.test:8080")]), Origin::Same);
         assert_eq!(origin(&[("sec-fetch-site", "same-origin")]), Origin::Same);
         assert_eq!(origin(&[("origin", "https://links.test")]), Origin::Foreign);
         assert_eq!(origin(&[("origin", "null")]), Origin::Foreign);
         assert_eq!(origin(&[("origin", "https://evil.test")]), Origin::Foreign);
         assert_eq!(origin(&[("sec-fetch-site", "same-site")]), Origin::Foreign);
-        assert_eq!(origin(&[("origin", "https://links.test:8080"), ("sec-fetch-site", "cross-site")]), Origin::Foreign);
+        assert_eq!(
+            origin(&[("origin", "https://links.test:8080"), ("sec-fetch-site", "cross-site")]),
+            Origin::Foreign
+        );
         assert_eq!(origin(&[]), Origin::Unsaid);
-        assert_eq!(call(Method::POST, &[("origin", "https://")]).origin, Origin::Foreign);
+        assert_eq!(call(&Method::POST, &[("origin", "https://")]).origin, Origin::Foreign);
     }
 
     #[test]
     fn forwarded_addresses_count_only_from_a_trusted_proxy_and_not_beyond_it() {
         let forwarded = [("x-forwarded-for", "203.0.113.9, 198.51.100.7"), ("x-forwarded-for", "192.0.2.1")];
-        assert_eq!(call(Method::GET, &forwarded).ip, Some("198.51.100.7".parse().unwrap()));
+        assert_eq!(call(&Method::GET, &forwarded).ip, Some("198.51.100.7".parse().unwrap()));
         let mut map = HeaderMap::new();
         map.append("x-forwarded-for", "203.0.113.9".parse().unwrap());
         let stranger = Caller::read(&Method::GET, &map, Some("192.0.2.66:5".parse().unwrap()), &[]);
@@ -172,8 +226,8 @@ mod tests {
 
     #[test]
     fn the_host_name_is_the_host_without_its_port() {
-        assert_eq!(call(Method::GET, &[("host", "links.test:8080")]).host_name(), "links.test");
-        assert_eq!(call(Method::GET, &[("host", "[::1]:8080")]).host_name(), "[::1]");
-        assert_eq!(call(Method::GET, &[("host", "links.test")]).host_name(), "links.test");
+        assert_eq!(call(&Method::GET, &[("host", "links.test:8080")]).host_name(), "links.test");
+        assert_eq!(call(&Method::GET, &[("host", "[::1]:8080")]).host_name(), "[::1]");
+        assert_eq!(call(&Method::GET, &[("host", "links.test")]).host_name(), "links.test");
     }
 }

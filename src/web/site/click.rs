@@ -21,7 +21,7 @@ impl Site {
         }
         let opened = match self.opened(token) {
             Ok(opened) => opened,
-            Err(page) => return page,
+            Err(page) => return *page,
         };
         let (found, policy) = self.find_out(&opened, caller).await;
         let (answer, step) = decide(&found);

@@ -13,9 +13,13 @@ pub struct Counters {
 impl Counters {
     /// Makes the counters and registers them. Fails when names are taken already.
     pub fn new(registry: &Registry) -> prometheus::Result<Counters> {
-        let clicks = Opts::new("tidegate_site_clicks_total", "Links opened, by what was decided and who opened them");
+        let clicks =
+            Opts::new("tidegate_site_clicks_total", "Links opened, by what was decided and who opened them");
         let actions = Opts::new("tidegate_site_actions_total", "Buttons pressed: go, trust, block, report");
-        let refused = Opts::new("tidegate_site_refused_total", "Requests that did not get what they asked for, and why");
+        let refused = Opts::new(
+            "tidegate_site_refused_total",
+            "Requests that did not get what they asked for, and why",
+        );
         let counters = Counters {
             clicks: IntCounterVec::new(clicks, &["tenant", "decision", "client"])?,
             actions: IntCounterVec::new(actions, &["tenant", "action", "client"])?,

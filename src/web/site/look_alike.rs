@@ -19,7 +19,8 @@ pub(super) fn read(host: &str) -> Reading {
     }
     let (unicode, valid) = idna::domain_to_unicode(host);
     if valid.is_err() || unicode.chars().any(is_invisible) {
-        let warning = Some("Its name is not a valid international name, so it is shown in its technical form.".into());
+        let warning =
+            Some("Its name is not a valid international name, so it is shown in its technical form.".into());
         return Reading { unicode: host.to_owned(), warning };
     }
     let warning = unicode.split('.').find_map(warning_of);
@@ -34,10 +35,15 @@ fn warning_of(label: &str) -> Option<String> {
     alphabets.sort_unstable();
     alphabets.dedup();
     if alphabets.len() > 1 && !is_usual_mixture(&alphabets) {
-        return Some(format!("“{label}” mixes letters of {}. Names like this imitate others.", alphabets.join(" and ")));
+        return Some(format!(
+            "“{label}” mixes letters of {}. Names like this imitate others.",
+            alphabets.join(" and ")
+        ));
     }
     let latin: Option<String> = label.chars().map(latin_twin).collect();
-    latin.map(|twin| format!("“{label}” is not “{twin}”: it only looks like it, in letters of another alphabet."))
+    latin.map(|twin| {
+        format!("“{label}” is not “{twin}”: it only looks like it, in letters of another alphabet.")
+    })
 }
 
 /// Japanese, Korean and Chinese names mix their scripts and Latin as a matter of course.
@@ -48,7 +54,14 @@ fn is_usual_mixture(alphabets: &[&str]) -> bool {
 /// The alphabet of a letter; digits, hyphens and marks belong to none.
 fn alphabet(c: char) -> Option<&'static str> {
     Some(match u32::from(c) {
-        0x41..=0x5A | 0x61..=0x7A | 0xAA | 0xBA | 0xC0..=0xD6 | 0xD8..=0xF6 | 0xF8..=0x2AF | 0x1E00..=0x1EFF => "Latin",
+        0x41..=0x5A
+        | 0x61..=0x7A
+        | 0xAA
+        | 0xBA
+        | 0xC0..=0xD6
+        | 0xD8..=0xF6
+        | 0xF8..=0x2AF
+        | 0x1E00..=0x1EFF => "Latin",
         0x370..=0x3FF | 0x1F00..=0x1FFF => "Greek",
         0x400..=0x52F | 0x1C80..=0x1C8F | 0x2DE0..=0x2DFF | 0xA640..=0xA69F => "Cyrillic",
         0x530..=0x58F => "Armenian",
@@ -76,9 +89,31 @@ fn latin_twin(c: char) -> Option<char> {
         return Some(c);
     }
     const TWINS: &[(char, &str)] = &[
-        ('a', "аα"), ('b', "ь"), ('c', "сϲ"), ('d', "ԁ"), ('e', "еҽ"), ('g', "ց"), ('h', "һհ"), ('i', "іιі"), ('j', "јϳ"),
-        ('k', "кκ"), ('l', "ӏ"), ('m', "м"), ('n', "пո"), ('o', "оοօ"), ('p', "рρ"), ('q', "ԛզ"), ('r', "г"), ('s', "ѕ"),
-        ('t', "тτ"), ('u', "υս"), ('v', "ѵν"), ('w', "ԝшω"), ('x', "хχ"), ('y', "уүγ"), ('z', "ᴢ"),
+        ('a', "аα"),
+        ('b', "ь"),
+        ('c', "сϲ"),
+        ('d', "ԁ"),
+        ('e', "еҽ"),
+        ('g', "ց"),
+        ('h', "һհ"),
+        ('i', "іιі"),
+        ('j', "јϳ"),
+        ('k', "кκ"),
+        ('l', "ӏ"),
+        ('m', "м"),
+        ('n', "пո"),
+        ('o', "оοօ"),
+        ('p', "рρ"),
+        ('q', "ԛզ"),
+        ('r', "г"),
+        ('s', "ѕ"),
+        ('t', "тτ"),
+        ('u', "υս"),
+        ('v', "ѵν"),
+        ('w', "ԝшω"),
+        ('x', "хχ"),
+        ('y', "уүγ"),
+        ('z', "ᴢ"),
     ];
     TWINS.iter().find(|(_, twins)| twins.contains(c)).map(|(latin, _)| *latin)
 }
@@ -115,7 +150,15 @@ mod tests {
 
     #[test]
     fn honest_international_names_are_not_called_fraud() {
-        for name in ["bücher.example", "пример.example", "例え.example", "café.example", "삼성.example", "日本abc.example", "παράδειγμα.example"] {
+        for name in [
+            "bücher.example",
+            "пример.example",
+            "例え.example",
+            "café.example",
+            "삼성.example",
+            "日本abc.example",
+            "παράδειγμα.example",
+        ] {
             assert_eq!(warning(name), None, "{name}");
         }
     }

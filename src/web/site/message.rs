@@ -10,13 +10,15 @@ use warp::reply::Response;
 impl Site {
     fn message(&self, status: StatusCode, title: &str, lines: &[&str]) -> Response {
         let data = json!({ "title": title, "lines": lines });
-        self.pages.page(status, "message", &self.settings.policy, data, false)
+        self.pages.page(status, "message", &self.settings.policy, &data, false)
     }
 
     pub(super) fn not_found(&self) -> Response {
         self.counters.refused("not found");
-        let lines = ["There is no page here. If you followed a link from a mail, it may have been cut short: copy it \
-                      again, from start to end."];
+        let lines = [
+            "There is no page here. If you followed a link from a mail, it may have been cut short: copy it \
+                      again, from start to end.",
+        ];
         self.message(StatusCode::NOT_FOUND, "Nothing here", &lines)
     }
 
@@ -31,19 +33,23 @@ impl Site {
     }
 
     pub(super) fn foreign_form(&self) -> Response {
-        let lines = ["That did not come from the page of this link, so nothing was done. Please open the link from \
+        let lines =
+            ["That did not come from the page of this link, so nothing was done. Please open the link from \
                       your mail again and use the buttons there."];
         self.message(StatusCode::FORBIDDEN, "Not done", &lines)
     }
 
     pub(super) fn not_a_person(&self) -> Response {
-        let lines = ["Personal lists can only be changed in a browser, by the person the mail was sent to. Nothing was \
-                      changed."];
+        let lines = [
+            "Personal lists can only be changed in a browser, by the person the mail was sent to. Nothing was \
+                      changed.",
+        ];
         self.message(StatusCode::FORBIDDEN, "Not done", &lines)
     }
 
     pub(super) fn too_many(&self) -> Response {
-        let lines = ["Too many requests came from your address within a minute. Please wait a little and try again."];
+        let lines =
+            ["Too many requests came from your address within a minute. Please wait a little and try again."];
         self.message(StatusCode::TOO_MANY_REQUESTS, "One moment", &lines)
     }
 
@@ -53,7 +59,9 @@ impl Site {
     }
 
     pub(super) fn unavailable(&self) -> Response {
-        let lines = ["What you asked for could not be kept just now, so it was not done. Please try again in a minute."];
+        let lines = [
+            "What you asked for could not be kept just now, so it was not done. Please try again in a minute.",
+        ];
         self.message(StatusCode::SERVICE_UNAVAILABLE, "Not now", &lines)
     }
 
@@ -72,7 +80,7 @@ impl Site {
             "site": entry.trim_start_matches('.'),
             "go": { "action": opened.action("go"), "proof": self.proof(&[&opened.token, "go"]) },
         });
-        self.pages.page(StatusCode::OK, "saved", policy, data, allow)
+        self.pages.page(StatusCode::OK, "saved", policy, &data, allow)
     }
 
     /// The page for a request that no route took.
@@ -82,7 +90,8 @@ impl Site {
             return self.not_found();
         }
         self.counters.refused("bad request");
-        let wrong_form = rejection.find::<InvalidHeader>().is_some() || rejection.find::<MissingHeader>().is_some();
+        let wrong_form =
+            rejection.find::<InvalidHeader>().is_some() || rejection.find::<MissingHeader>().is_some();
         let (status, line) = if rejection.find::<PayloadTooLarge>().is_some() {
             (StatusCode::PAYLOAD_TOO_LARGE, "That was too long.")
         } else if rejection.find::<LengthRequired>().is_some() {

@@ -51,6 +51,7 @@ use std::time::Duration;
 use target::Target;
 use tidegate_actors::learn_whitelist::{Explanation, learned, learned_alone};
 use tidegate_actors::ports::{Directory, Intake, Store, StoreError};
+use tidegate_actors::rate_reputation::Standing;
 use tidegate_schemas::link::{Link, LinkError, LinkKeys, token_of};
 use tidegate_schemas::rows::day_of;
 use tidegate_schemas::{Policy, Signal, SignalKind, now_ms};
@@ -78,6 +79,7 @@ pub struct Site {
     pages: Pages,
     feeds: Cache<String, Arc<Feeds>>,
     learned: Cache<(String, String), Option<Explanation>>,
+    standings: Cache<String, Standing>,
     posts: Cache<IpAddr, Arc<AtomicU32>>,
 }
 
@@ -121,6 +123,7 @@ impl Site {
             counters,
             feeds: Cache::builder().max_capacity(100_000).time_to_live(FRESH).build(),
             learned: Cache::builder().max_capacity(100_000).time_to_live(FRESH).build(),
+            standings: Cache::builder().max_capacity(10_000).time_to_live(FRESH).build(),
             posts: Cache::builder().max_capacity(100_000).time_to_live(minute).build(),
         })
     }
@@ -129,20 +132,24 @@ impl Site {
     pub fn routes(self: Arc<Self>) -> BoxedFilter<(Response,)> {
         let links = warp::path("u").and(warp::path::tail());
         let open = with(&self).and(links).and(reads()).and(head(&self)).then(
-            async |site: Arc<Site>, tail: warp::path::Tail, caller: Caller| site.open(tail.as_str(), &caller).await,
+            async |site: Arc<Site>, tail: warp::path::Tail, caller: Caller| {
+                site.open(tail.as_str(), &caller).await
+            },
         );
         let act = with(&self).and(links).and(warp::post()).and(head(&self)).and(body()).then(
             async |site: Arc<Site>, tail: warp::path::Tail, caller: Caller, form: Form| {
                 site.act(tail.as_str(), &caller, &form).await
             },
         );
-        let start = with(&self).and(warp::path::end()).and(reads()).map(|site: Arc<Site>| site.home(None));
+        let start = with(&self).and(warp::path::end()).and(reads()).map(|site: Arc<Site>| site.home(&serde_json::Value::Null));
         let decode = with(&self).and(warp::path!("decode")).and(warp::post()).and(body());
         let decode = decode.map(|site: Arc<Site>, form: Form| site.decode(&form));
-        let ask = with(&self).and(warp::path!("report")).and(reads()).map(|site: Arc<Site>| site.report_form(""));
-        let report = with(&self).and(warp::path!("report")).and(warp::post()).and(head(&self)).and(body()).then(
-            async |site: Arc<Site>, caller: Caller, form: Form| site.report_any(&caller, &form).await,
-        );
+        let ask =
+            with(&self).and(warp::path!("report")).and(reads()).map(|site: Arc<Site>| site.report_form(""));
+        let report =
+            with(&self).and(warp::path!("report")).and(warp::post()).and(head(&self)).and(body()).then(
+                async |site: Arc<Site>, caller: Caller, form: Form| site.report_any(&caller, &form).await,
+            );
         let pages = start.or(ask).unify().or(decode).unify().or(report).unify();
         let site = self.clone();
         open.or(act)
@@ -160,9 +167,9 @@ impl Site {
     }
 
     /// Reads a token (one path segment). The error is the page to show: it never has a link.
-    fn opened(&self, token: &str) -> Result<Opened, Response> {
+    fn opened(&self, token: &str) -> Result<Opened, Box<Response>> {
         if token_of(token) != Some(token) {
-            return Err(self.not_found());
+            return Err(self.not_found().into());
         }
         let keys = self.keys.read().clone();
         let link = match keys.decode(token) {
@@ -171,12 +178,12 @@ impl Site {
                 let unknown = matches!(error, LinkError::UnknownKey(_));
                 self.counters.refused(if unknown { "unknown key" } else { "damaged" });
                 let status = if unknown { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
-                return Err(self.damaged(status));
+                return Err(self.damaged(status).into());
             }
         };
         let Some(target) = Target::read(&link.url) else {
             self.counters.refused("no address");
-            return Err(self.damaged(StatusCode::BAD_REQUEST));
+            return Err(self.damaged(StatusCode::BAD_REQUEST).into());
         };
         Ok(Opened { token: token.to_owned(), link, target })
     }
@@ -200,7 +207,8 @@ impl Site {
                 self.settings.policy.clone()
             }
         };
-        let path = if link.user.is_empty() { link.tenant.clone() } else { format!("{}/{}", link.tenant, link.user) };
+        let path =
+            if link.user.is_empty() { link.tenant.clone() } else { format!("{}/{}", link.tenant, link.user) };
         match self.directory.listed(&path, "link", &target.list_values()).await {
             Ok(listed) => found.listed = listed,
             Err(error) => self.note_away(&mut found, &error),
@@ -242,7 +250,12 @@ impl Site {
         Ok(feeds)
     }
 
-    async fn learned_for(&self, domain: &str, tenant: &str, shares: bool) -> Result<Option<Explanation>, StoreError> {
+    async fn learned_for(
+        &self,
+        domain: &str,
+        tenant: &str,
+        shares: bool,
+    ) -> Result<Option<Explanation>, StoreError> {
         let key = (domain.to_owned(), tenant.to_owned());
         if let Some(explanation) = self.learned.get(&key) {
             return Ok(explanation);

@@ -18,13 +18,13 @@ impl Site {
     pub(super) fn report_form(&self, problem: &str) -> Response {
         let status = if problem.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         let data = json!({ "problem": problem, "proof": self.proof(&["", "report"]), "most": MOST_COMMENT });
-        self.pages.page(status, "report", &self.settings.policy, data, false)
+        self.pages.page(status, "report", &self.settings.policy, &data, false)
     }
 
     /// POST of the report page.
     pub(super) async fn report_any(&self, caller: &Caller, form: &Form) -> Response {
         if let Err(page) = self.admit(caller, form, &["", "report"]) {
-            return page;
+            return *page;
         }
         let Some(token) = token_of(form.get("link").trim()) else {
             return self.report_form(
@@ -33,7 +33,8 @@ impl Site {
         };
         match self.opened(token) {
             Ok(opened) => self.report(&opened, caller, form.get("comment")).await,
-            Err(_) => self.report_form("That link is damaged or cut short. Please copy it again, from start to end."),
+            Err(_) => self
+                .report_form("That link is damaged or cut short. Please copy it again, from start to end."),
         }
     }
 
@@ -55,7 +56,7 @@ impl Site {
         self.counters.action(&opened.link.tenant, "report", client);
         let policy = self.policy_of(opened).await;
         let shown = opened.target.shown();
-        self.pages.page(StatusCode::OK, "thanks", &policy, json!({ "target": shown }), false)
+        self.pages.page(StatusCode::OK, "thanks", &policy, &json!({ "target": shown }), false)
     }
 }
 

@@ -67,7 +67,14 @@ impl Pages {
     }
 
     /// A page in a tenant's dress. `leads_on` is for pages whose form ends at the target.
-    pub(super) fn page(&self, status: StatusCode, name: &str, policy: &Policy, data: Value, leads_on: bool) -> Response {
+    pub(super) fn page(
+        &self,
+        status: StatusCode,
+        name: &str,
+        policy: &Policy,
+        data: &Value,
+        leads_on: bool,
+    ) -> Response {
         let page = json!({ "name": name, "brand": brand_of(policy), "data": data });
         let (status, text) = match self.templates.render(name, &page) {
             Ok(text) => (status, text),

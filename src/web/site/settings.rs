@@ -61,7 +61,8 @@ impl Settings {
         if redirect_base.is_empty() {
             return true;
         }
-        let known = self.hosts.iter().map(String::as_str).chain([host_of(redirect_base), host_of(&self.base)]);
+        let known =
+            self.hosts.iter().map(String::as_str).chain([host_of(redirect_base), host_of(&self.base)]);
         !host.is_empty() && known.into_iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 }
@@ -82,8 +83,11 @@ mod tests {
 
     #[test]
     fn a_link_is_at_home_at_its_tenants_host_at_the_process_and_at_old_names() {
-        let settings =
-            Settings { base: "https://links.isp.test".into(), hosts: vec!["old.test".into()], ..Settings::default() };
+        let settings = Settings {
+            base: "https://links.isp.test".into(),
+            hosts: vec!["old.test".into()],
+            ..Settings::default()
+        };
         for host in ["links.msp.test", "LINKS.msp.test", "links.isp.test", "old.test"] {
             assert!(settings.is_at_home(host, "https://links.msp.test:8443/"), "{host}");
         }

@@ -96,13 +96,15 @@ impl Target {
         let lead = self.host.strip_suffix(self.domain.as_str()).unwrap_or_default();
         let host = look_alike::read(&self.host);
         let port = self.url.port().map(|p| format!(":{p}")).unwrap_or_default();
+        let name = format!("{}{port}", look_alike::read(&self.domain).unicode);
         let after = &self.url[url::Position::BeforePath..];
         Shown {
-            lead: look_alike::read(lead).unicode,
-            name: format!("{}{port}", look_alike::read(&self.domain).unicode),
+            lead: short(&look_alike::read(lead).unicode),
+            button: if host.warning.is_some() { format!("{}{port}", self.domain) } else { name.clone() },
+            name,
             plain: (host.unicode != self.host).then(|| self.host.clone()),
             warning: host.warning,
-            path: readable(after),
+            path: if after == "/" { String::new() } else { readable(after) },
             exact: self.location.to_str().unwrap_or_default().to_owned(),
         }
     }
@@ -111,15 +113,17 @@ impl Target {
 /// The parts of an address as a page shows them; nothing in them is escaped for HTML yet.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(super) struct Shown {
-    /// Host before the registered domain, with its dot.
+    /// Host before the registered domain, with its dot; shortened in the middle when it is long.
     pub(super) lead: String,
     /// Registered domain and port.
     pub(super) name: String,
+    /// What the button calls it: the name, or its plain form where the name may deceive.
+    pub(super) button: String,
     /// The host's A-label form, where that differs.
     pub(super) plain: Option<String>,
     /// Why the name may be taken for another.
     pub(super) warning: Option<String>,
-    /// Path, query and fragment.
+    /// Path, query and fragment; empty for the site's start page.
     pub(super) path: String,
     /// The address to the octet, as it would be opened.
     pub(super) exact: String,
@@ -174,6 +178,16 @@ fn readable(text: &str) -> String {
         Some((end, _)) => format!("{} …", &out[..end]),
         None => out,
     }
+}
+
+/// What stands before the registered domain must not push that off a phone's screen.
+fn short(lead: &str) -> String {
+    let letters: Vec<char> = lead.chars().collect();
+    if letters.len() <= 40 {
+        return lead.to_owned();
+    }
+    let (front, back) = (letters.iter().take(16), letters.iter().skip(letters.len() - 16));
+    front.chain(&['…']).chain(back).collect()
 }
 
 /// Two hex digits that stand for an octet above ASCII.

@@ -26,7 +26,10 @@ fn an_honest_address_leaves_to_the_octet_as_it_stood_in_the_mail() {
 
 #[test]
 fn what_http_cannot_carry_is_encoded_without_changing_where_it_leads() {
-    assert_eq!(location("https://bücher.example/straße?q=ä b"), "https://xn--bcher-kva.example/stra%C3%9Fe?q=%C3%A4%20b");
+    assert_eq!(
+        location("https://bücher.example/straße?q=ä b"),
+        "https://xn--bcher-kva.example/stra%C3%9Fe?q=%C3%A4%20b"
+    );
     assert_eq!(location("https://a.test/x y"), "https://a.test/x%20y");
     assert_eq!(location("https://a.test/x\r\nSet-Cookie: a=b"), "https://a.test/xSet-Cookie:%20a=b");
 }
@@ -51,7 +54,16 @@ fn readers_that_disagree_about_an_address_are_given_the_browsers_reading() {
 
 #[test]
 fn what_no_browser_opens_is_no_target() {
-    let wrong = ["javascript:alert(1)", "http://", "https://?", "ftp://a.test", "http://a b.test/", "http://[::1", "https://./", "data:text/html,x"];
+    let wrong = [
+        "javascript:alert(1)",
+        "http://",
+        "https://?",
+        "ftp://a.test",
+        "http://a b.test/",
+        "http://[::1",
+        "https://./",
+        "data:text/html,x",
+    ];
     for text in wrong {
         assert!(Target::read(text).is_none(), "{text}");
     }
@@ -63,7 +75,14 @@ fn lists_are_asked_about_the_host_and_every_parent() {
     assert_eq!(target.domain, "example.co.uk");
     assert_eq!(
         target.list_values(),
-        ["www.shop.example.co.uk", ".www.shop.example.co.uk", ".shop.example.co.uk", ".example.co.uk", ".co.uk", ".uk"]
+        [
+            "www.shop.example.co.uk",
+            ".www.shop.example.co.uk",
+            ".shop.example.co.uk",
+            ".example.co.uk",
+            ".co.uk",
+            ".uk"
+        ]
     );
     assert_eq!(target.feed_names(), ["www.shop.example.co.uk", "shop.example.co.uk", "example.co.uk"]);
 }
@@ -79,7 +98,8 @@ fn an_address_is_asked_about_as_it_is() {
 
 #[test]
 fn people_see_the_registered_domain_apart_from_what_stands_before_it() {
-    let shown = Target::read("https://paypal.com.login.evil.example:8443/a/%C3%BC?x=%2F%E2%80%AE").unwrap().shown();
+    let shown =
+        Target::read("https://paypal.com.login.evil.example:8443/a/%C3%BC?x=%2F%E2%80%AE").unwrap().shown();
     assert_eq!((shown.lead.as_str(), shown.name.as_str()), ("paypal.com.login.", "evil.example:8443"));
     assert_eq!(shown.path, "/a/ü?x=%2F%E2%80%AE", "a reversing sign stays encoded");
 }
@@ -90,6 +110,19 @@ fn a_foreign_name_is_shown_in_both_forms() {
     assert_eq!((shown.lead.as_str(), shown.name.as_str()), ("www.", "bücher.example"));
     assert_eq!(shown.plain.as_deref(), Some("www.xn--bcher-kva.example"));
     assert_eq!(shown.warning, None);
+}
+
+#[test]
+fn many_subdomains_do_not_push_the_registered_domain_away() {
+    let target = Target::read(&format!("https://www.bank.example.{}evil.example/", "a.".repeat(60))).unwrap();
+    let shown = target.shown();
+    assert_eq!(shown.name, "evil.example");
+    assert!(
+        shown.lead.starts_with("www.bank.example…") && shown.lead.chars().count() == 33,
+        "{}",
+        shown.lead
+    );
+    assert!(shown.exact.contains("example.a.a.a."), "the full address has it all");
 }
 
 #[test]

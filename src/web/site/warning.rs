@@ -12,7 +12,17 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -27,15 +37,18 @@ impl Site {
         kept: bool,
     ) -> Response {
         let (_, step) = decide(found);
-        let standing = standing(&*self.store, &opened.target.domain, now_ms()).await.unwrap_or_default();
+        let standing = self.standing_of(&opened.target.domain).await;
         let works = kept && step != Step::Unchecked;
         let proof = |action: &str| self.proof(&[&opened.token, action]);
+        let shown = opened.target.shown();
         let data = json!({
-            "target": opened.target.shown(),
+            "target": shown,
             "when": when_of(&opened.link.mail),
             "mail": opened.link.mail,
             "why": why(step, policy),
             "known": known(opened, found, standing),
+            "reported": (standing.bad > 0).then(|| times(standing.bad)),
+            "doubtful": standing.bad > 0 || shown.warning.is_some() || opened.target.has_login(),
             "cautions": cautions(opened),
             "away": !works,
             "site": list_value(opened).trim_start_matches('.'),
@@ -46,7 +59,17 @@ impl Site {
             "report": { "action": opened.action("report"), "proof": proof("report") },
         });
         // "Go on" ends at the target, and Chromium holds the whole chain of redirects to form-action.
-        self.pages.page(status, "warning", policy, data, works)
+        self.pages.page(status, "warning", policy, &data, works)
+    }
+
+    /// How a domain stands; nothing known when the store is away, since the page must be shown all the same.
+    async fn standing_of(&self, domain: &str) -> Standing {
+        if let Some(known) = self.standings.get(domain) {
+            return known;
+        }
+        let Ok(fresh) = standing(&*self.store, domain, now_ms()).await else { return Standing::default() };
+        self.standings.insert(domain.to_owned(), fresh);
+        fresh
     }
 
     /// The policy of an opened link's tenant, or the process's own.
@@ -62,9 +85,11 @@ impl Site {
 /// Why the page is shown, for people.
 fn why(step: Step, policy: &Policy) -> String {
     match step {
-        Step::Outside => "This link was made for mail of another organisation, or for one that is no longer looked \
+        Step::Outside => {
+            "This link was made for mail of another organisation, or for one that is no longer looked \
                           after here. Nobody here can vouch for it."
-            .to_owned(),
+                .to_owned()
+        }
         Step::Unchecked => {
             "The lists of known sites cannot be read right now, so this site could not be checked.".to_owned()
         }
@@ -75,14 +100,14 @@ fn why(step: Step, policy: &Policy) -> String {
     }
 }
 
-/// What is known about the site, in whole sentences; never empty.
+/// What is known in favour of the site, in whole sentences, or that nothing is.
 fn known(opened: &Opened, found: &Findings, standing: Standing) -> Vec<String> {
     let mut lines = Vec::new();
-    if standing.bad > 0 {
-        lines.push(format!("Reported or marked as unwanted {} in the last 60 days.", times(standing.bad)));
-    }
     if standing.good > 0 {
-        lines.push(format!("Others went on to it, or released mail from it, {} in the last 60 days.", times(standing.good)));
+        lines.push(format!(
+            "Others went on to it, or released mail from it, {} in the last 60 days.",
+            times(standing.good)
+        ));
     }
     if let Some(learned) = &found.learned {
         lines.push(format!(
@@ -93,8 +118,11 @@ fn known(opened: &Opened, found: &Findings, standing: Standing) -> Vec<String> {
     if found.good.is_some() {
         lines.push("A list of well-known sites has it.".to_owned());
     }
-    if lines.is_empty() {
-        lines.push(format!("Nobody here has said anything about {} yet, good or bad.", opened.target.shown().name));
+    if lines.is_empty() && standing.bad == 0 {
+        lines.push(format!(
+            "Nobody here has said anything about {} yet, good or bad.",
+            opened.target.shown().name
+        ));
     }
     lines
 }
@@ -108,11 +136,12 @@ fn times(count: usize) -> String {
 }
 
 /// What about the address itself should make a reader careful.
-pub(super) fn cautions(opened: &Opened) -> Vec<&'static str> {
+fn cautions(opened: &Opened) -> Vec<&'static str> {
     let target = &opened.target;
     let mut lines = Vec::new();
     if target.is_number() {
-        lines.push("The address is a bare number instead of a name. Banks, shops and offices do not do that.");
+        lines
+            .push("The address is a bare number instead of a name. Banks, shops and offices do not do that.");
     }
     if target.has_login() {
         lines.push("The address has a name before an “@” that looks like the site but is not. Only the name above counts.");
@@ -142,7 +171,12 @@ pub(super) fn when_of(mail: &str) -> Option<String> {
     let (month, day) = rest.split_at_checked(2)?;
     let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
     let minutes = ms / 60_000 % 1_440;
-    Some(format!("{} {month} {year} at {:02}:{:02} UTC", day.trim_start_matches('0'), minutes / 60, minutes % 60))
+    Some(format!(
+        "{} {month} {year} at {:02}:{:02} UTC",
+        day.trim_start_matches('0'),
+        minutes / 60,
+        minutes % 60
+    ))
 }
 
 #[cfg(test)]
@@ -153,7 +187,14 @@ mod tests {
     fn the_time_of_a_mail_is_read_from_its_id() {
         assert_eq!(when_of("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap(), "30 July 2016 at 23:54 UTC");
         assert_eq!(when_of("00000000000000000000000000").unwrap(), "1 January 1970 at 00:00 UTC");
-        for other in ["", "m", "7ZZZZZZZZZZZZZZZZZZZZZZZZ", "01ARZ3NDEKTSV4RRFFQ69G5FAVX", "0!ARZ3NDEKTSV4RRFFQ69G5FAV", "ZZZZZZZZZZZZZZZZZZZZZZZZZZ"] {
+        for other in [
+            "",
+            "m",
+            "7ZZZZZZZZZZZZZZZZZZZZZZZZ",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAVX",
+            "0!ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "ZZZZZZZZZZZZZZZZZZZZZZZZZZ",
+        ] {
             assert_eq!(when_of(other), None, "{other}");
         }
     }

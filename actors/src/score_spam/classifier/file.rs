@@ -2,8 +2,9 @@
 //!
 //! The snapshot is written beside the old one and renamed over it, so there is always a whole one. A mark is
 //! in the journal, synced, before it counts as learned, so `kill -9` loses none: loading reads the snapshot and
-//! learns the journal again, which gives the very same model. Both end in or carry checksums (CRC-32); a torn
-//! end of the journal is what a crash leaves and is left out, a damaged snapshot is an error that says so.
+//! learns the journal again, which gives the very same model. Both carry checksums (CRC-32). What is torn in the
+//! journal is what a crash leaves: it is skipped, and reading goes on at the next record's mark. A damaged
+//! snapshot is an error that says so.
 //!
 //! Snapshot, all numbers little endian: `TGMODEL1`, marks, contradicted shares, ids, calibration, kept marks,
 //! touched slots (slot, weights, squares), words (slot, counts), CRC-32 of everything before.
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 const MAGIC: &[u8; 8] = b"TGMODEL1";
 /// Octets of journal from which a new snapshot is made: some 300 marks, a third of a second to learn again.
 const JOURNAL_LIMIT: u64 = 2 * 1024 * 1024;
+/// Begins each record of the journal.
+const RECORD: &[u8; 4] = b"TGMK";
 /// No honest record is longer.
 const MAX_RECORD: usize = 256 * 1024;
 
@@ -284,18 +287,15 @@ fn append(path: &Path, lesson: &Lesson) -> Result<u64, ModelError> {
     payload.extend((groups.len() as u32).to_le_bytes());
     payload.extend(groups);
     payload.extend(kept::encode(&[lesson.features.words.clone(), Vec::new(), Vec::new(), Vec::new()]));
-    let mut record = (payload.len() as u32).to_le_bytes().to_vec();
+    let mut record = RECORD.to_vec();
+    record.extend((payload.len() as u32).to_le_bytes());
     record.extend(checksum(&payload).to_le_bytes());
     record.extend(payload);
     let new = !journal.exists();
     let mut file = OpenOptions::new().create(true).append(true).open(&journal).map_err(failed(&journal))?;
     let before = file.metadata().map_err(failed(&journal))?.len();
     let written = file.write_all(&record).and_then(|()| file.sync_data());
-    if let Err(why) = written {
-        // Half a record would hide all that follow it.
-        file.set_len(before).map_err(failed(&journal))?;
-        return Err(failed(&journal)(why));
-    }
+    written.map_err(failed(&journal))?;
     if new {
         sync_folder(path)?;
     }
@@ -308,12 +308,16 @@ fn checksum(octets: &[u8]) -> u32 {
     crc.sum()
 }
 
-/// Lessons of a journal, up to the first record that is not whole.
+/// Lessons of a journal; what is torn or damaged is skipped.
 fn lessons(octets: &[u8]) -> Vec<Lesson> {
     let mut out = Vec::new();
-    let mut input = Input(octets);
-    while let Some(lesson) = next_lesson(&mut input) {
-        out.push(lesson);
+    let mut rest = octets;
+    while let Some(at) = memchr::memmem::find(rest, RECORD) {
+        let mut input = Input(rest.get(at + RECORD.len()..).unwrap_or_default());
+        let after_mark = input.0;
+        let lesson = next_lesson(&mut input);
+        rest = if lesson.is_some() { input.0 } else { after_mark };
+        out.extend(lesson);
     }
     out
 }

@@ -22,6 +22,7 @@ mod weights;
 mod fisher;
 
 pub use file::ModelError;
+pub(crate) use file::learn_durably;
 
 
 use super::parsed::{Parsed, Part, message, parts, without_mbox_line};
