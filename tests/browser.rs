@@ -6,7 +6,13 @@
 //! no sideways scrolling. Pictures go to `target/screenshots`. Without chromedriver the tests say so and pass,
 //! except where `CI` is set. They run one at a time: each starts a browser.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests fail loudly"
+)]
 
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};

@@ -1,6 +1,13 @@
 //! The log port's contract, on the embedded log. A further backend gets a file of its own that includes
 //! `contract/log.rs` and calls its suite.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's own helpers fail the test"
+)]
+
 #[path = "contract/log.rs"]
 mod contract;
 

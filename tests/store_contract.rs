@@ -1,6 +1,13 @@
 //! The store port's contract, on the embedded store and on the fake that other tests use. A further backend
 //! gets a file of its own that includes `contract/store.rs` and calls its suite.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's own helpers fail the test"
+)]
+
 #[path = "contract/store.rs"]
 mod contract;
 

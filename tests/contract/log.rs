@@ -93,7 +93,8 @@ async fn reading_moves_nothing_and_a_commit_moves_its_own_seat_only(log: Arc<dyn
     assert_eq!(texts(&log.read(&a, at_once(9)).await.unwrap()), ["v2", "v3", "v4"]);
     assert_eq!(texts(&log.read(&b, at_once(9)).await.unwrap()), ["v0", "v1", "v2", "v3", "v4"]);
     let lags = log.lags();
-    let position = |seat: &Seat| lags.iter().find(|lag| lag.seat == *seat).map(|lag| (lag.position, lag.end)).unwrap();
+    let position =
+        |seat: &Seat| lags.iter().find(|lag| lag.seat == *seat).map(|lag| (lag.position, lag.end)).unwrap();
     let (moved, end) = position(&a);
     assert_eq!((end - moved, position(&b).1 - position(&b).0), (3, 5));
 }
@@ -103,7 +104,11 @@ async fn a_commit_brings_outputs_and_position_together(log: Arc<dyn Log>) {
     let partition = partition_with(&log, "in", "v0").await;
     let a = seat("a", partition);
     let next = log.read(&a, at_once(1)).await.unwrap()[0].offset + 1;
-    let batch = outputs(vec![output("out", "1", "first"), output("out", "1", "second"), output("in", "key", "again")]);
+    let batch = outputs(vec![
+        output("out", "1", "first"),
+        output("out", "1", "second"),
+        output("in", "key", "again"),
+    ]);
     log.commit(&a, next, batch).await.unwrap();
     assert_eq!(texts(&log.read(&a, at_once(9)).await.unwrap()), ["again"]);
     let out = partition_with(&log, "out", "first").await;
@@ -113,9 +118,10 @@ async fn a_commit_brings_outputs_and_position_together(log: Arc<dyn Log>) {
 async fn a_reader_waits_for_the_first_record(log: Arc<dyn Log>) {
     let wait = Want { records: 10, bytes: 1 << 20, wait: PATIENCE };
     let (seats, logs) = ([seat("a", 0), seat("a", 1)], [Arc::clone(&log), Arc::clone(&log)]);
-    let readers = logs.into_iter().zip(seats).map(|(log, seat)| {
-        tokio::spawn(async move { texts(&log.read(&seat, wait).await.unwrap()) })
-    });
+    let readers = logs
+        .into_iter()
+        .zip(seats)
+        .map(|(log, seat)| tokio::spawn(async move { texts(&log.read(&seat, wait).await.unwrap()) }));
     let readers: Vec<_> = readers.collect();
     // Whether they wait already or come later, both must get theirs.
     let batch = (0..64).map(|number| output("in", &format!("key {number}"), "v")).collect();

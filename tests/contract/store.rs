@@ -32,7 +32,13 @@ async fn get(store: &Arc<dyn Store>, partition: &str, sort: &str) -> Option<Stri
     value.map(|value| String::from_utf8_lossy(&value).into_owned())
 }
 
-async fn sorts(store: &Arc<dyn Store>, partition: &str, prefix: &str, after: &str, limit: usize) -> Vec<String> {
+async fn sorts(
+    store: &Arc<dyn Store>,
+    partition: &str,
+    prefix: &str,
+    after: &str,
+    limit: usize,
+) -> Vec<String> {
     let rows = store.scan(Scan { table: TABLE, partition, prefix, after, limit }).await.unwrap();
     rows.into_iter().map(|row| row.sort).collect()
 }
@@ -91,7 +97,8 @@ async fn an_expired_row_is_as_good_as_gone(store: Arc<dyn Store>) {
     store.apply(writes).await.unwrap();
     assert_eq!(get(&store, "p", "gone").await, None);
     assert_eq!(get(&store, "p", "here").await.as_deref(), Some("2"));
-    let rows = store.scan(Scan { table: TABLE, partition: "p", prefix: "", after: "", limit: 10 }).await.unwrap();
+    let rows =
+        store.scan(Scan { table: TABLE, partition: "p", prefix: "", after: "", limit: 10 }).await.unwrap();
     assert_eq!(rows, [row("p", "here", "2", later)]);
     store.apply(vec![absent("p", "gone", "new")]).await.unwrap();
     assert_eq!(get(&store, "p", "gone").await.as_deref(), Some("new"), "an expired row does not count");
@@ -117,7 +124,8 @@ async fn scans_page_by_the_last_key(store: Arc<dyn Store>) {
     let names: Vec<String> = (0..100).map(|number| format!("{number:03}")).collect();
     store.apply(names.iter().map(|name| put("p", name, name)).collect()).await.unwrap();
     store.apply((0..100).step_by(3).map(|number| delete("p", &names[number])).collect()).await.unwrap();
-    let left: Vec<String> = (0..100).filter(|number| number % 3 != 0).map(|number| names[number].clone()).collect();
+    let left: Vec<String> =
+        (0..100).filter(|number| number % 3 != 0).map(|number| names[number].clone()).collect();
     let mut seen: Vec<String> = Vec::new();
     loop {
         let after = seen.last().cloned().unwrap_or_default();
@@ -142,7 +150,8 @@ async fn partitions_are_named_once_and_only_with_live_rows(store: Arc<dyn Store>
     writes.push(Write::Put(row("p05x", "s", "expired", 1)));
     store.apply(writes).await.unwrap();
     store.apply((0..20).map(|sort| delete("p07", &sort.to_string())).collect()).await.unwrap();
-    let expected: Vec<String> = (0..30).filter(|number| *number != 7).map(|number| format!("p{number:02}")).collect();
+    let expected: Vec<String> =
+        (0..30).filter(|number| *number != 7).map(|number| format!("p{number:02}")).collect();
     assert_eq!(store.partitions(TABLE, "", 100).await.unwrap(), expected);
     assert_eq!(store.partitions(TABLE, "p06", 3).await.unwrap(), ["p08", "p09", "p10"]);
     assert_eq!(store.partitions(TABLE, "p29", 3).await.unwrap(), Vec::<String>::new());

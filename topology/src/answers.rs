@@ -19,7 +19,14 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const SHORTEST_RETRY: Duration = Duration::from_millis(5);
 
 impl Lane {
-    pub(crate) fn send(&self, index: usize, stage: usize, record: Record, flight: &mut Flight, hops: &mut Hops) {
+    pub(crate) fn send(
+        &self,
+        index: usize,
+        stage: usize,
+        record: Record,
+        flight: &mut Flight,
+        hops: &mut Hops,
+    ) {
         let Some(generation) = &self.generation else { return };
         if let Some(hop) = flight.enter(index, stage, Instant::now()) {
             hops.push(generation.send(hop, record));
@@ -121,7 +128,12 @@ impl Lane {
     }
 
     /// A generation died: finds whom to suspect, buries who has killed too often, and decides how to go on.
-    pub(crate) async fn died(&mut self, death: Death, flight: &mut Flight, hops: &mut Hops) -> Result<(), Ended> {
+    pub(crate) async fn died(
+        &mut self,
+        death: Death,
+        flight: &mut Flight,
+        hops: &mut Hops,
+    ) -> Result<(), Ended> {
         hops.clear();
         let panics = match self.generation.take() {
             Some(generation) => generation.end().await,

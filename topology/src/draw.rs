@@ -17,7 +17,8 @@ impl Plan {
             out.push('\n');
             for stage in lane.stages.iter().filter(|s| !s.diverts.is_empty()) {
                 let ways = stage.diverts.iter().map(|(port, topic)| way(port, topic)).collect::<Vec<_>>();
-                let _infallible = writeln!(out, "{:width$}    {} may go to {}", "", stage.name, ways.join(", "));
+                let _infallible =
+                    writeln!(out, "{:width$}    {} may go to {}", "", stage.name, ways.join(", "));
             }
         }
         out

@@ -11,20 +11,20 @@
 //!   stage that died is worked one record at a time, so that the one that kills is found.
 //! * Nothing is dropped on trouble with the log: the same commit is tried until it works, or the lane ends.
 
-use crate::flight::{Flight, Hop};
+use crate::flight::Flight;
 use crate::generation::{Generation, Reply};
 use crate::health::{Board, LaneState};
-use crate::log::{Batch, Entry, Log, LogError, Output, Seat, Want};
+use crate::log::{Batch, Entry, Log, LogError, Seat, Want};
 use crate::metrics::LaneMeters;
 use crate::plan::LanePlan;
-use crate::supervise::{Decision, Supervision, backoff};
+use crate::supervise::{Supervision, backoff};
+use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tidegate_actors::stage::{Factory, Port, Step, Trouble};
+use tidegate_actors::stage::Factory;
 use tidegate_schemas::Record;
 use tokio::sync::watch;
 use tokio::time::Instant;

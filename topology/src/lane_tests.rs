@@ -1,6 +1,7 @@
 //! Lanes on a log in memory, in paused time: waits cost nothing and nothing hangs on the machine's speed.
 
 use super::*;
+use crate::log::Output;
 use crate::memory::MemoryLog;
 use crate::metrics::Metrics;
 use crate::plan::StagePlan;
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::Future;
 use tidegate_actors::requeue::Requeue;
-use tidegate_actors::stage::Stage;
+use tidegate_actors::stage::{Port, Stage, Step, Trouble};
 use tidegate_schemas::rows::{DeadRow, SentRow};
 use tidegate_schemas::{Mail, Row, Signal, SignalKind, Write};
 use tokio::sync::Notify;
@@ -19,7 +20,8 @@ use tokio::task::{JoinHandle, LocalSet};
 
 /// Runs a test on one thread in paused time; a day of it without an end is a hang.
 fn paused<F: Future>(test: F) -> F::Output {
-    let test = async { tokio::time::timeout(Duration::from_secs(86_400), test).await.expect("the test hangs") };
+    let test =
+        async { tokio::time::timeout(Duration::from_secs(86_400), test).await.expect("the test hangs") };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, test)
@@ -27,8 +29,12 @@ fn paused<F: Future>(test: F) -> F::Output {
 
 /// A record that tells the stages what to do.
 fn told(word: &str) -> Record {
-    Signal { reason: word.to_owned(), tenant: "isp/msp/example.test".into(), ..Signal::new(SignalKind::Click, "t") }
-        .into()
+    Signal {
+        reason: word.to_owned(),
+        tenant: "isp/msp/example.test".into(),
+        ..Signal::new(SignalKind::Click, "t")
+    }
+    .into()
 }
 
 fn word(record: &Record) -> String {
@@ -103,7 +109,9 @@ impl Stage for Obedient {
 }
 
 fn write(text: &str) -> Write {
-    Write::Put(SentRow { mail: text.to_owned(), recipient: String::new(), reply: String::new(), at_ms: 0 }.raw(0))
+    Write::Put(
+        SentRow { mail: text.to_owned(), recipient: String::new(), reply: String::new(), at_ms: 0 }.raw(0),
+    )
 }
 
 /// A lane at work on topic `in`, which writes to `out` and may divert to `held`.
@@ -295,7 +303,9 @@ fn a_way_out_that_the_topology_does_not_name_loses_nothing() {
 fn garbage_on_a_topic_goes_to_dead_and_the_rest_go_on() {
     paused(async {
         let (log, book) = (memory(), Arc::new(Book::default()));
-        for value in [told("a").encode(), Bytes::from_static(b"\x01Mgarbage"), Bytes::new(), told("b").encode()] {
+        for value in
+            [told("a").encode(), Bytes::from_static(b"\x01Mgarbage"), Bytes::new(), told("b").encode()]
+        {
             let outputs = vec![Output { topic: "in".into(), key: Bytes::new(), value }];
             log.append(Batch { outputs, writes: Vec::new() }).await.unwrap();
         }
@@ -499,7 +509,8 @@ fn fifty_thousand_deferred_mails_cost_nothing_and_come_back_when_due() {
     paused(async {
         NOON.set(Some(Instant::now()));
         let log = memory();
-        let mail = |n: u64| Record::from(Mail { id: format!("{n:05}"), due_ms: 600_000 + n, ..Mail::default() });
+        let mail =
+            |n: u64| Record::from(Mail { id: format!("{n:05}"), due_ms: 600_000 + n, ..Mail::default() });
         let output = |n| Output { topic: "in".into(), key: Bytes::new(), value: mail(n).encode() };
         log.append(Batch { outputs: (0..50_000).map(output).collect(), writes: Vec::new() }).await.unwrap();
         let factory: Factory = Arc::new(|| Arc::new(Requeue::with_clock(paused_ms)));

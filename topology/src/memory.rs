@@ -193,6 +193,8 @@ impl Log for MemoryLog {
         let state = self.state.lock();
         let end = |seat: &Seat| state.partition(&seat.topic, seat.partition).map_or(0, |p| p.len() as u64);
         let seats = state.positions.iter();
-        seats.map(|(seat, position)| Lag { seat: seat.clone(), position: *position, end: end(seat) }).collect()
+        seats
+            .map(|(seat, position)| Lag { seat: seat.clone(), position: *position, end: end(seat) })
+            .collect()
     }
 }

@@ -11,7 +11,8 @@ use prometheus::{
 
 /// From half a hash look-up to a slow peer, seconds.
 const SECONDS: &[f64] = &[
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
+    120.0,
 ];
 const RECORDS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0];
 
@@ -66,7 +67,12 @@ impl Metrics {
             generations: counter("tidegate_lane_generation_total", "Generations of stages begun", &["lane"])?,
             deaths: counter("tidegate_lane_deaths_total", "Generations that died", &["lane", "stage"])?,
             dead: counter("tidegate_dead_total", "Records that went to dead", &["stage"])?,
-            batch_records: histogram("tidegate_lane_batch_records", "Records of a batch read", RECORDS, "lane")?,
+            batch_records: histogram(
+                "tidegate_lane_batch_records",
+                "Records of a batch read",
+                RECORDS,
+                "lane",
+            )?,
             commit_seconds: histogram("tidegate_lane_commit_seconds", "Time of a commit", SECONDS, "lane")?,
             log_errors: counter(
                 "tidegate_lane_log_errors_total",

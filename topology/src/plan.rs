@@ -205,7 +205,8 @@ impl<'s> Checker<'s> {
             self.wrong(row.stage.line, format!("stage `{name}` {what}"));
         }
         if direct > 0 && (row.batch.is_some() || row.batch_bytes.is_some()) {
-            let what = "stage does not start a lane: `batch` and `batch_bytes` stand with the stage that does";
+            let what =
+                "stage does not start a lane: `batch` and `batch_bytes` stand with the stage that does";
             self.wrong(row.stage.line, format!("`{name}`: {what}"));
         }
     }
@@ -282,7 +283,8 @@ impl<'s> Checker<'s> {
                         reported.extend(ring);
                         let shown = ring.iter().rev().copied().collect::<Vec<_>>().join(" -> ");
                         let line = at.stage.line;
-                        let what = format!("stages read each other in a circle and no topic starts it: {shown}");
+                        let what =
+                            format!("stages read each other in a circle and no topic starts it: {shown}");
                         self.mistakes.push(Mistake { line, what });
                     }
                     break;

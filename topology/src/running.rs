@@ -203,12 +203,8 @@ impl Place {
 
 fn start_thread(parts: Parts, failed: watch::Sender<Option<Failure>>) -> Result<Place, StartError> {
     let (ending, through) = watch::channel(false);
-    let place = Place {
-        plan: parts.plan.clone(),
-        partition: parts.partition,
-        board: parts.board.clone(),
-        through,
-    };
+    let place =
+        Place { plan: parts.plan.clone(), partition: parts.partition, board: parts.board.clone(), through };
     let failure = place.failure(String::new());
     let runtime = tokio::runtime::Handle::current();
     let name = format!("{}-{}", parts.plan.name, parts.partition);

@@ -272,7 +272,11 @@ impl Reader {
         names.into_iter().map(read_of).collect()
     }
 
-    fn divert(&mut self, line: usize, value: &serde_spanned::Spanned<DeValue<'_>>) -> BTreeMap<String, Named> {
+    fn divert(
+        &mut self,
+        line: usize,
+        value: &serde_spanned::Spanned<DeValue<'_>>,
+    ) -> BTreeMap<String, Named> {
         let Some(table) = value.get_ref().as_table() else {
             self.wrong(line, "`divert` must be a table, `divert = { held = \"held\" }`");
             return BTreeMap::new();

@@ -23,7 +23,8 @@ fn corpora() -> Option<PathBuf> {
 /// Ham and spam in a fixed mixed order, at most `limit`; `None`, with a note, when there are no corpora here.
 /// Where `CI` is set they must be there.
 pub(crate) fn ham_and_spam(limit: usize) -> Option<Vec<Sample>> {
-    let Some(archive) = corpora().map(|folder| folder.join("mail/ham-spam.tar.zst")).filter(|a| a.is_file()) else {
+    let Some(archive) = corpora().map(|folder| folder.join("mail/ham-spam.tar.zst")).filter(|a| a.is_file())
+    else {
         assert!(std::env::var_os("CI").is_none(), "corpora are missing: set TIDEGATE_CORPORA");
         println!("skipped: no corpora here, set TIDEGATE_CORPORA");
         return None;

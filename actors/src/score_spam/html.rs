@@ -125,8 +125,7 @@ fn tag<'a>(html: &'a str, from: usize, name: &mut String, attributes: &mut Vec<A
             Some(b'>') => return at + 1,
             Some(_) => {}
         }
-        let name_end =
-            until(bytes, at + 1, |b| b.is_ascii_whitespace() || matches!(b, b'/' | b'>' | b'='));
+        let name_end = until(bytes, at + 1, |b| b.is_ascii_whitespace() || matches!(b, b'/' | b'>' | b'='));
         let attribute = slice(html, at, name_end);
         let (value, end) = value(html, name_end);
         if attributes.len() < MAX_ATTRIBUTES {

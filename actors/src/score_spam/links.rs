@@ -93,7 +93,11 @@ fn resolve(address: &str, base: Option<&Url>) -> Option<Target> {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
     let domain = if ip { host.clone() } else { registered(&host).to_owned() };
     let userinfo = !url.username().is_empty() || url.password().is_some();
-    let path = if url.host().is_some() { cut(&url[url::Position::BeforePath..], 512).to_owned() } else { String::new() };
+    let path = if url.host().is_some() {
+        cut(&url[url::Position::BeforePath..], 512).to_owned()
+    } else {
+        String::new()
+    };
     Some(Target { scheme: url.scheme().to_owned(), host, domain, ip, port: url.port(), userinfo, path })
 }
 
@@ -130,7 +134,8 @@ pub(crate) fn shown_host(text: &str) -> Option<String> {
 }
 
 fn is_file_like(host: &str) -> bool {
-    const BOTH: &[&str] = &["zip", "mov", "py", "pl", "sh", "rs", "cc", "md", "ps", "js", "me", "so", "in", "it"];
+    const BOTH: &[&str] =
+        &["zip", "mov", "py", "pl", "sh", "rs", "cc", "md", "ps", "js", "me", "so", "in", "it"];
     let mut labels = host.rsplit('.');
     let last = labels.next().unwrap_or_default();
     labels.count() == 1 && BOTH.contains(&last)
@@ -144,7 +149,9 @@ pub(crate) fn split_text<'a>(text: &'a str, mut piece: impl FnMut(&'a str, Optio
         let colon = at + found;
         at = colon + 3;
         let head = text.get(from..colon).unwrap_or_default();
-        let Some(scheme) = ["https", "http", "ftp"].iter().find(|s| ends_with_scheme(head, s)) else { continue };
+        let Some(scheme) = ["https", "http", "ftp"].iter().find(|s| ends_with_scheme(head, s)) else {
+            continue;
+        };
         let start = colon - scheme.len();
         let rest = text.get(start..).unwrap_or_default();
         let stop = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"' | '`' | '|');

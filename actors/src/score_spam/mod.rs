@@ -36,9 +36,9 @@ use tidegate_schemas::verdict::{Thresholds, decide};
 use tidegate_schemas::{Evidence, Mail, Policy, Record, Verdict};
 
 /// Classifier evidence: points by log-odds, and their bounds. By itself it can tag a mail and not hold it.
-const POINTS_PER_LOG_ODD: f32 = 0.8;
+const POINTS_PER_LOG_ODD: f32 = 1.0;
 const LEAST_POINTS: f32 = -4.0;
-const MOST_POINTS: f32 = 6.0;
+const MOST_POINTS: f32 = 7.0;
 
 /// The stage `score_spam`.
 pub struct ScoreSpam {
@@ -82,7 +82,8 @@ impl ScoreSpam {
         let policy = self.policy(recipient).await?;
         let findings = self.examine(&mail, &policy);
         mail.spam_probability = findings.probability.unwrap_or(-1.0);
-        let listed = senders::weigh(&*self.directory, self.keys.as_deref(), &mail, &findings.from, findings.vouched);
+        let listed =
+            senders::weigh(&*self.directory, self.keys.as_deref(), &mail, &findings.from, findings.vouched);
         let listed = listed.await?;
         let only = (!policy.share_learning).then_some(mail.tenant.as_str());
         let reported = self.reputation.weigh(&findings.domains, only).await?;
@@ -169,7 +170,8 @@ fn conclude(mut mail: Box<Mail>, verdict: Verdict, score: f32) -> Step {
         mail.prepend_header("X-Tidegate-Spam", "yes");
     }
     mail.prepend_header("X-Tidegate-Verdict", verdict.word());
-    mail.prepend_header("X-Tidegate-Score", &format!("{score:.1}"));
+    // Adding zero turns -0.0 into 0.0.
+    mail.prepend_header("X-Tidegate-Score", &format!("{:.1}", (score * 10.0).round() / 10.0 + 0.0));
     Step::next(*mail)
 }
 

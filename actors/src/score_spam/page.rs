@@ -155,7 +155,7 @@ impl<'t> Reader<'t> {
             link.text.push_str(cut(&self.piece, room));
         }
         let state = self.open.last().copied().unwrap_or_default();
-        let weight = self.piece.chars().filter(|c| c.is_alphanumeric()).count();
+        let weight = letters(&self.piece);
         match state {
             Open { hidden: true, .. } => self.page.hidden += weight,
             Open { tiny: true, .. } => self.page.tiny += weight,
@@ -179,11 +179,15 @@ impl<'t> Reader<'t> {
             "input" if attribute(attributes, "type").is_some_and(|t| t.eq_ignore_ascii_case("password")) => {
                 page.passwords += 1;
             }
-            "meta" if attribute(attributes, "http-equiv").is_some_and(|v| v.eq_ignore_ascii_case("refresh")) => {
+            "meta"
+                if attribute(attributes, "http-equiv").is_some_and(|v| v.eq_ignore_ascii_case("refresh")) =>
+            {
                 page.refreshes += 1;
             }
             "img" => {
-                let side = |key| attribute(attributes, key).and_then(|v| v.trim_end_matches("px").parse::<u32>().ok());
+                let side = |key| {
+                    attribute(attributes, key).and_then(|v| v.trim_end_matches("px").parse::<u32>().ok())
+                };
                 let small = [side("width"), side("height")].into_iter().flatten().any(|pixels| pixels < 100);
                 page.pictures += usize::from(!small);
                 page.linked_pictures += usize::from(self.anchor.is_some());
@@ -240,6 +244,14 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// Letters and digits of a text.
+fn letters(text: &str) -> usize {
+    if text.is_ascii() {
+        return text.bytes().filter(u8::is_ascii_alphanumeric).count();
+    }
+    text.chars().filter(|c| c.is_alphanumeric()).count()
+}
+
 /// Appends text for the classifier: addresses become a mark, invisible characters go.
 pub(crate) fn push_text(out: &mut String, text: &str) {
     split_text(text, |between, address| {
@@ -267,15 +279,44 @@ fn refresh_target(content: &str) -> Option<&str> {
 
 fn is_void(name: &str) -> bool {
     const VOID: &[&str] = &[
-        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source",
+        "track", "wbr",
     ];
     VOID.contains(&name)
 }
 
 fn is_block(name: &str) -> bool {
     const BLOCK: &[&str] = &[
-        "address", "blockquote", "body", "br", "center", "dd", "div", "dl", "dt", "form", "h1", "h2", "h3", "h4", "h5",
-        "h6", "hr", "html", "li", "ol", "option", "p", "pre", "table", "tbody", "td", "th", "title", "tr", "ul",
+        "address",
+        "blockquote",
+        "body",
+        "br",
+        "center",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "html",
+        "li",
+        "ol",
+        "option",
+        "p",
+        "pre",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "title",
+        "tr",
+        "ul",
     ];
     BLOCK.contains(&name)
 }
@@ -342,7 +383,8 @@ mod tests {
 
     #[test]
     fn text_that_is_not_shown_is_counted_as_hidden() {
-        for style in ["display: none", "visibility:hidden", "opacity:0", "color:#FFF;background-color: white"] {
+        for style in ["display: none", "visibility:hidden", "opacity:0", "color:#FFF;background-color: white"]
+        {
             let (page, ..) = read(&format!("<p>seen</p><div style='{style}'><b>12345</b></div>seen"));
             assert_eq!((page.hidden, page.visible), (5, 8), "{style}");
         }

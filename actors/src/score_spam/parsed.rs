@@ -204,7 +204,7 @@ impl<'a> Parsed<'a> {
     }
 
     /// Domain of the first From address, lower case, empty when there is none.
-    pub(crate) fn from_domain(&self) -> String {
+    pub(crate) fn sender_domain(&self) -> String {
         let address = self.from.first().map_or("", |(_, address)| address);
         address.rsplit_once('@').map_or(String::new(), |(_, domain)| domain.to_ascii_lowercase())
     }
@@ -212,7 +212,9 @@ impl<'a> Parsed<'a> {
 
 /// Invisible characters with a letter on both sides. Soft hyphens and joiners are part of honest writing.
 fn broken_by_invisible(text: &str) -> usize {
-    if memchr::memchr2(0xE2, 0xEF, text.as_bytes()).is_none() {
+    // All of them begin with E2 80, E2 81 or EF BB.
+    let likely = |start: &[u8]| memchr::memmem::find(text.as_bytes(), start).is_some();
+    if !(likely(b"\xe2\x80") || likely(b"\xe2\x81") || likely(b"\xef\xbb")) {
         return 0;
     }
     let mut found = 0;
@@ -269,7 +271,9 @@ fn field_end(head: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
         let rest = head.get(at..)?;
-        let Some(length) = memchr::memchr(b'\n', rest) else { return (!rest.is_empty()).then_some(head.len()) };
+        let Some(length) = memchr::memchr(b'\n', rest) else {
+            return (!rest.is_empty()).then_some(head.len());
+        };
         at += length + 1;
         let first_is_empty = matches!(head.get(from..at), Some(b"\n" | b"\r\n"));
         if first_is_empty || !matches!(head.get(at), Some(b' ' | b'\t')) {
@@ -319,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_message_inside_a_message_is_read_too() {
-        let raw = "From: a@b.test\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nhttp://inner.test/\r\n";
+        let raw =
+            "From: a@b.test\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nhttp://inner.test/\r\n";
         parse(raw, |parsed, _| assert_eq!(parsed.links[0].web().unwrap().host, "inner.test"));
     }
 }

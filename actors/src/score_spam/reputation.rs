@@ -45,7 +45,13 @@ impl Reputation {
         }
         // A day without its `|` sorts before all of that day.
         let after = day_of(now_ms().saturating_sub(DAYS * 86_400_000));
-        let scan = Scan { table: ReputationRow::TABLE, partition: domain, prefix: "", after: &after, limit: MAX_ROWS };
+        let scan = Scan {
+            table: ReputationRow::TABLE,
+            partition: domain,
+            prefix: "",
+            after: &after,
+            limit: MAX_ROWS,
+        };
         let rows = self.store.scan(scan).await?;
         // A row that does not decode says nothing about the domain.
         let sound = rows.iter().filter_map(|row| ReputationRow::from_value(&row.value).ok());
@@ -56,7 +62,11 @@ impl Reputation {
 
     /// Evidence about the domains of one mail: the worst of them, or all of them being well known.
     /// `only`: a tenant path outside which no opinion counts, for tenants that share no learning.
-    pub(crate) async fn weigh(&self, domains: &[String], only: Option<&str>) -> Result<Option<Evidence>, StoreError> {
+    pub(crate) async fn weigh(
+        &self,
+        domains: &[String],
+        only: Option<&str>,
+    ) -> Result<Option<Evidence>, StoreError> {
         let asked = domains.iter().take(MAX_DOMAINS);
         let found = futures::future::try_join_all(asked.map(|domain| self.facts(domain))).await?;
         let mut worst: Option<(usize, &String)> = None;

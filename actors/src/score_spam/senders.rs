@@ -38,7 +38,11 @@ pub(crate) async fn weigh(
     Ok(Some(if proven {
         evidence("LIST_ALLOW", -5.0, format!("allowed: {place}"))
     } else {
-        evidence("LIST_ALLOW_UNPROVEN", -1.0, format!("{place}, but nothing proves that the sender is the sender"))
+        evidence(
+            "LIST_ALLOW_UNPROVEN",
+            -1.0,
+            format!("{place}, but nothing proves that the sender is the sender"),
+        )
     }))
 }
 

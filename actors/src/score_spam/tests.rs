@@ -1,8 +1,8 @@
 //! The stage as a whole, against fakes.
 
 use super::*;
-use crate::ports::fakes::{FixedDirectory, MemoryStore};
 use crate::ports::Store as _;
+use crate::ports::fakes::{FixedDirectory, MemoryStore};
 use proptest::prelude::*;
 use tidegate_schemas::rows::{ReputationRow, day_of};
 use tidegate_schemas::{Auth, Recipient, Row as _, Signal, SignalKind, Write, now_ms};
@@ -83,7 +83,10 @@ async fn a_mail_over_the_lower_threshold_is_tagged() {
 #[tokio::test]
 async fn header_fields_in_our_name_are_cut_out_and_every_other_octet_stays() {
     let forged = "x-tidegate-SPAM: no\r\n folded\r\n";
-    let raw = format!("{forged}{}", RAW.replace("Date:", &format!("X-Tidegate-Verdict : deliver\r\n{forged}Date:")));
+    let raw = format!(
+        "{forged}{}",
+        RAW.replace("Date:", &format!("X-Tidegate-Verdict : deliver\r\n{forged}Date:"))
+    );
     let raw = format!("{raw}X-Tidegate-Spam: this is body\r\n");
     let (_, out) = judged(&bench().stage, mail(raw)).await;
     assert_eq!(out.raw, Bytes::from(format!("{RAW}X-Tidegate-Spam: this is body\r\n")));
@@ -132,7 +135,8 @@ async fn a_users_own_list_holds_for_that_user() {
 async fn a_forbidden_attachment_is_held_inbound_and_outbound() {
     let raw = RAW.replace("\r\n\r\n", "\r\nContent-Disposition: attachment; filename=a.exe\r\n\r\n");
     for direction in [Direction::Inbound, Direction::Outbound] {
-        let (port, out) = judged(&bench().stage, Mail { direction: direction as i32, ..mail(raw.clone()) }).await;
+        let (port, out) =
+            judged(&bench().stage, Mail { direction: direction as i32, ..mail(raw.clone()) }).await;
         assert_eq!((port, out.hold_reason.as_str()), (HELD, "attachment"));
     }
 }
@@ -178,7 +182,8 @@ async fn say(store: &MemoryStore, sign: &str, sources: usize, days_ago: u64) {
 
 #[tokio::test]
 async fn a_site_with_many_sources_against_it_weighs_and_old_or_few_ones_do_not() {
-    for (bad, good, days_ago, hit) in [(8, 0, 1, true), (4, 0, 1, false), (8, 0, 40, false), (8, 9, 1, false)] {
+    for (bad, good, days_ago, hit) in [(8, 0, 1, true), (4, 0, 1, false), (8, 0, 40, false), (8, 9, 1, false)]
+    {
         let b = bench();
         say(&b.store, "bad", bad, days_ago).await;
         say(&b.store, "good", good, days_ago).await;

@@ -5,149 +5,29 @@
 //! written ([`Committer::roll_back`]).
 
 mod group;
+mod queue;
+
+pub(super) use queue::{Queue, Work};
 
 use super::files::{Failure, SegmentFile, failure};
 use super::frame::{self, EndAt, Head, SeatAt};
 use super::segment::{self, Summary};
 use super::{Shared, count};
 use group::Group;
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use queue::{Job, Pace};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidegate_schemas::now_ms;
-use tidegate_topology::log::{Batch, Entry, LogError, Seat};
-use tokio::sync::oneshot;
+use tidegate_topology::log::{LogError, Seat};
 
-/// Octets after which no more calls join a group.
-const GROUP_BYTES: usize = 16 << 20;
 /// A buffer that one huge group has grown is given back above this.
 const KEEP_BUFFER: usize = 24 << 20;
 /// Octets of a segment that is begun while the disk is nearly full, for commits that free room.
 const SMALL_SEGMENT: u64 = 1 << 20;
 /// How long a call with rows waits for redb to catch up.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What a call wants.
-pub(super) enum Work {
-    /// Append, or commit with a position.
-    Batch { seat: Option<(Seat, u64)>, batch: Batch },
-    /// Forget a consumer.
-    Forget(Seat),
-    /// Write records of an old segment again, so that it can be deleted.
-    Move { segment: u32, topic: Arc<str>, partition: u32, entries: Vec<Entry> },
-}
-
-impl Work {
-    fn cost(&self) -> usize {
-        match self {
-            Work::Batch { batch, .. } => {
-                let outputs = batch.outputs.iter().map(|o| o.value.len() + 64).sum::<usize>();
-                let writes = batch.writes.iter().map(|write| match write {
-                    tidegate_schemas::Write::Put(row) | tidegate_schemas::Write::PutIfAbsent(row) => {
-                        row.value.len() + 128
-                    }
-                    tidegate_schemas::Write::Delete { .. } => 128,
-                });
-                outputs + writes.sum::<usize>() + 128
-            }
-            Work::Forget(_) => 128,
-            Work::Move { entries, .. } => entries.iter().map(|e| e.value.len() + 64).sum::<usize>() + 128,
-        }
-    }
-
-    /// Whether it takes room that it does not help to free: a commit that only consumes does help.
-    fn takes_room(&self) -> bool {
-        match self {
-            Work::Batch { seat, batch } => {
-                !batch.outputs.is_empty() || (seat.is_none() && !batch.writes.is_empty())
-            }
-            Work::Forget(_) | Work::Move { .. } => false,
-        }
-    }
-
-    fn has_rows(&self) -> bool {
-        matches!(self, Work::Batch { batch, .. } if !batch.writes.is_empty())
-    }
-}
-
-pub(super) type Answer = oneshot::Sender<Result<(), LogError>>;
-
-/// A call that waits.
-pub(super) struct Job {
-    pub(super) work: Work,
-    pub(super) answer: Answer,
-}
-
-impl Job {
-    fn say(self, result: Result<(), LogError>) {
-        // A caller that went away does not want to know.
-        let _gone = self.answer.send(result);
-    }
-}
-
-#[derive(Default)]
-struct Waiting {
-    jobs: VecDeque<Job>,
-    closed: bool,
-}
-
-/// Calls on their way to the committer. Each caller waits for its answer, so callers bound it.
-#[derive(Default)]
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    bell: Condvar,
-}
-
-impl Queue {
-    pub(super) fn push(&self, work: Work) -> Result<oneshot::Receiver<Result<(), LogError>>, LogError> {
-        let (answer, receiver) = oneshot::channel();
-        let mut waiting = self.waiting.lock();
-        if waiting.closed {
-            return Err(LogError::Broken("the log is closed".into()));
-        }
-        waiting.jobs.push_back(Job { work, answer });
-        drop(waiting);
-        self.bell.notify_one();
-        Ok(receiver)
-    }
-
-    /// No more calls, and those that wait are dropped: the committer is gone.
-    pub(super) fn abandon(&self) {
-        let mut waiting = self.waiting.lock();
-        waiting.closed = true;
-        waiting.jobs.clear();
-    }
-
-    /// No more calls; the committer ends after those that wait.
-    pub(super) fn close(&self) {
-        self.waiting.lock().closed = true;
-        self.bell.notify_all();
-    }
-
-    /// All that wait, up to a group's size; `None` at the end.
-    fn take(&self) -> Option<Vec<Job>> {
-        let mut waiting = self.waiting.lock();
-        while waiting.jobs.is_empty() {
-            if waiting.closed {
-                return None;
-            }
-            self.bell.wait(&mut waiting);
-        }
-        let mut jobs = Vec::new();
-        let mut bytes = 0;
-        while let Some(job) = waiting.jobs.front() {
-            bytes += job.work.cost();
-            if bytes > GROUP_BYTES && !jobs.is_empty() {
-                break;
-            }
-            jobs.extend(waiting.jobs.pop_front());
-        }
-        Some(jobs)
-    }
-}
 
 /// The segment that is written.
 pub(super) struct Active {
@@ -182,8 +62,12 @@ impl Committer {
     }
 
     fn work(mut self) {
-        while let Some(jobs) = self.shared.queue.take() {
+        let mut pace = Pace::default();
+        while let Some(jobs) = self.shared.queue.take(pace) {
+            let began = Instant::now();
+            let last = jobs.len();
             self.serve(jobs);
+            pace = Pace { last, before: pace.last, took: began.elapsed() };
             if self.buffer.capacity() > KEEP_BUFFER {
                 self.buffer = Vec::new();
             }
@@ -220,20 +104,24 @@ impl Committer {
     fn with_room(&self, jobs: Vec<Job>) -> Vec<Job> {
         let need = jobs.iter().map(|job| job.work.cost() as u64).sum::<u64>();
         let begins = self.active.summary.end + need > self.active.capacity;
-        let wanted = self.shared.options.min_free_bytes + if begins { self.shared.options.segment_bytes } else { 0 };
+        let wanted =
+            self.shared.options.min_free_bytes + if begins { self.shared.options.segment_bytes } else { 0 };
         // A disk that does not say how full it is will say so when written.
         let free = self.shared.files.free_bytes(&self.shared.folder).unwrap_or(u64::MAX);
         let full = free < wanted;
         if self.shared.full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(full, free, wanted, "room on the log's disk");
         }
-        let rows_stuck = jobs.iter().any(|job| job.work.has_rows()) && !self.shared.rows.wait_for_room(STORE_PATIENCE);
+        let rows_stuck =
+            jobs.iter().any(|job| job.work.has_rows()) && !self.shared.rows.wait_for_room(STORE_PATIENCE);
         let mut fit = Vec::with_capacity(jobs.len());
         for job in jobs {
             if full && job.work.takes_room() {
                 job.say(Err(LogError::Full(format!("{free} octets free, {wanted} wanted"))));
             } else if rows_stuck && job.work.has_rows() {
-                job.say(Err(LogError::Retry("the store does not keep up, see its errors in the journal".into())));
+                job.say(Err(LogError::Retry(
+                    "the store does not keep up, see its errors in the journal".into(),
+                )));
             } else {
                 fit.push(job);
             }
@@ -250,7 +138,7 @@ impl Committer {
             self.dirty = true;
             return Err(self.failed("write to", &error));
         }
-        if let Err(error) = self.active.file.length() {
+        if let Err(error) = self.active.file.sync() {
             // The kernel may have dropped the pages: a second sync would prove nothing.
             let why = format!("sync of segment {} failed: {error}; restart to recover", self.active.number);
             self.shared.poison(why.clone());
@@ -354,7 +242,13 @@ impl Committer {
 }
 
 /// Makes a segment with its snapshot frame and gives it its name once both are durable.
-pub(super) fn begin(shared: &Shared, number: u32, sequence: u64, usual: u64, need: u64) -> io::Result<Active> {
+pub(super) fn begin(
+    shared: &Shared,
+    number: u32,
+    sequence: u64,
+    usual: u64,
+    need: u64,
+) -> io::Result<Active> {
     let made_ms = now_ms();
     let mut octets = segment::header(number, made_ms);
     {
@@ -363,7 +257,11 @@ pub(super) fn begin(shared: &Shared, number: u32, sequence: u64, usual: u64, nee
             let Seat { consumer, topic, partition } = seat;
             SeatAt { consumer, topic, partition: *partition, next }
         });
-        let ends = index.parts.iter().map(|((topic, number), partition)| EndAt { topic, partition: *number, end: partition.end });
+        let ends = index.parts.iter().map(|((topic, number), partition)| EndAt {
+            topic,
+            partition: *number,
+            end: partition.end,
+        });
         let head = Head {
             flags: frame::FLAG_SNAPSHOT,
             applied: shared.rows.applied(),

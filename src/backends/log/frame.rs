@@ -101,7 +101,13 @@ pub(super) struct Outgoing {
 }
 
 /// Appends a frame to `out` and gives the start of each record, counted from the start of the frame.
-pub(super) fn encode(out: &mut Vec<u8>, sequence: u64, group: u64, head: &Head<'_>, records: &[Outgoing]) -> Vec<usize> {
+pub(super) fn encode(
+    out: &mut Vec<u8>,
+    sequence: u64,
+    group: u64,
+    head: &Head<'_>,
+    records: &[Outgoing],
+) -> Vec<usize> {
     let start = out.len();
     out.resize(start + HEADER, 0);
     encode_head(out, head);
@@ -288,7 +294,12 @@ pub(super) fn decode_record(octets: &[u8]) -> Option<(RecordHeader, &[u8])> {
 /// Reads what stands before a value; not checked by itself.
 pub(super) fn record_header(octets: &[u8]) -> Option<RecordHeader> {
     let mut cursor = Cursor(octets);
-    Some(RecordHeader { offset: cursor.u64()?, at_ms: cursor.u64()?, length: cursor.u32()?, crc: cursor.u32()? })
+    Some(RecordHeader {
+        offset: cursor.u64()?,
+        at_ms: cursor.u64()?,
+        length: cursor.u32()?,
+        crc: cursor.u32()?,
+    })
 }
 
 /// A whole, checked frame.

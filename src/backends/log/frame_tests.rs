@@ -6,11 +6,13 @@ fn octets(most: usize) -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), 0..most)
 }
 
+type Row = Option<(u64, Vec<u8>)>;
+
 #[derive(Clone, Debug)]
 struct Made {
     seats: Vec<(String, String, u32, u64)>,
     records: Vec<(String, u32, u64, u64, Vec<u8>)>,
-    changes: Vec<(Vec<u8>, Option<(u64, Vec<u8>)>)>,
+    changes: Vec<(Vec<u8>, Row)>,
 }
 
 fn made() -> impl Strategy<Value = Made> {
@@ -38,7 +40,14 @@ fn head(made: &Made) -> Head<'_> {
         key,
         row: row.as_ref().map(|(expires_ms, value)| (*expires_ms, value.as_slice())),
     });
-    Head { flags: 0, applied: 7, seats: seats.collect(), ends: Vec::new(), places: places.collect(), changes: changes.collect() }
+    Head {
+        flags: 0,
+        applied: 7,
+        seats: seats.collect(),
+        ends: Vec::new(),
+        places: places.collect(),
+        changes: changes.collect(),
+    }
 }
 
 fn encoded(made: &Made) -> Vec<u8> {

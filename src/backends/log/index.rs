@@ -65,7 +65,13 @@ impl Partition {
                     run.slots.push(slot);
                     run.last_ms = at_ms;
                 }
-                _ => self.runs.push_back(Run { segment, first: offset, first_ms: at_ms, last_ms: at_ms, slots: vec![slot] }),
+                _ => self.runs.push_back(Run {
+                    segment,
+                    first: offset,
+                    first_ms: at_ms,
+                    last_ms: at_ms,
+                    slots: vec![slot],
+                }),
             }
             return;
         }
@@ -77,7 +83,10 @@ impl Partition {
                 run.slots.push(slot);
                 run.last_ms = at_ms;
             }
-            _ => self.runs.insert(place, Run { segment, first: offset, first_ms: at_ms, last_ms: at_ms, slots: vec![slot] }),
+            _ => self.runs.insert(
+                place,
+                Run { segment, first: offset, first_ms: at_ms, last_ms: at_ms, slots: vec![slot] },
+            ),
         }
     }
 

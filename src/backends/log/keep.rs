@@ -72,8 +72,15 @@ impl Keeper {
         Keeper { shared, stop }
     }
 
-    /// Until told to stop.
+    /// Until told to stop. A panic here breaks the log: rows would pile up unseen.
     pub(super) fn run(self) {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work())).is_err() {
+            self.shared
+                .poison("the housekeeping thread panicked, see its text above; restart to recover".into());
+        }
+    }
+
+    fn work(&self) {
         let (mut purged, mut swept) = (Instant::now(), Instant::now());
         loop {
             let stop = self.stop.wait(FLUSH);
@@ -180,11 +187,12 @@ impl Keeper {
         // Out of the index first: a reader that still finds the record finds the file, or looks again.
         self.shared.index.lock().drop_segment(number);
         self.shared.segments.lock().remove(&number);
-        self.shared.handles.lock().retain(|(known, _)| *known != number);
         let path = segment::path(&self.shared.folder, number);
         if let Err(error) = self.shared.files.remove(&path) {
             tracing::warn!(file = %path.display(), %error, "consumed segment not deleted, the next start tries again");
         }
+        // After the file: a handle opened in between would keep its room on the disk.
+        self.shared.handles.lock().retain(|(known, _)| *known != number);
         // Recovery removes it if this does not.
         let _stays = self.shared.files.remove(&segment::index_path(&self.shared.folder, number));
     }
@@ -210,8 +218,10 @@ impl Keeper {
         for (part, partition) in &index.parts {
             let floor = index.floor(&part.0, part.1).unwrap_or(u64::MAX);
             for run in partition.runs().filter(|run| run.segment == number) {
-                let queued = run.slots.iter().enumerate().map(|(at, slot)| {
-                    Found { segment: number, offset: run.first + at as u64, slot: *slot }
+                let queued = run.slots.iter().enumerate().map(|(at, slot)| Found {
+                    segment: number,
+                    offset: run.first + at as u64,
+                    slot: *slot,
                 });
                 let queued: Vec<Found> = queued.filter(|found| found.offset >= floor).collect();
                 if !queued.is_empty() {

@@ -23,6 +23,7 @@
 
 mod cache;
 mod commit;
+mod error;
 pub mod files;
 mod frame;
 mod index;
@@ -32,7 +33,7 @@ mod read;
 mod segment;
 pub mod verify;
 
-pub use open::OpenError;
+pub use error::OpenError;
 pub use verify::verify;
 
 use crate::backends::store::rows::Rows;
@@ -211,7 +212,12 @@ impl Embedded {
                 return Err(error);
             }
         };
-        Ok(Arc::new(Embedded { shared: opened.shared, threads: Mutex::new(threads), stop, _lock: opened.lock }))
+        Ok(Arc::new(Embedded {
+            shared: opened.shared,
+            threads: Mutex::new(threads),
+            stop,
+            _lock: opened.lock,
+        }))
     }
 
     /// Figures for metrics.
@@ -301,7 +307,13 @@ impl Log for Embedded {
         self.submit(Work::Batch { seat: Some((seat.clone(), next)), batch }).await
     }
 
-    async fn browse(&self, topic: &str, partition: u32, from: From, records: usize) -> Result<Vec<Entry>, LogError> {
+    async fn browse(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: From,
+        records: usize,
+    ) -> Result<Vec<Entry>, LogError> {
         read::browse(&self.shared, topic, partition, from, records).await
     }
 

@@ -5,6 +5,7 @@
 //! time to open goes with one segment, not with what is queued.
 
 use super::commit::{Active, Committer, Queue, begin, write_index};
+use super::error::OpenError;
 use super::files::Files;
 use super::frame::{FLAG_MOVED, FLAG_SNAPSHOT, FORGOTTEN, Frame};
 use super::index::Index;
@@ -21,59 +22,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, OnceLock};
 use tidegate_schemas::now_ms;
 use tidegate_topology::log::Seat;
-
-/// Why the log does not open, as what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error("{folder} is in use by process {pid}: stop it first, or name another data folder")]
-    Locked {
-        /// The data folder.
-        folder: PathBuf,
-        /// Its process id, or `?`.
-        pid: String,
-    },
-    /// The options contradict themselves or the folder.
-    #[error("log options: {0}")]
-    Options(String),
-    /// The operating system refuses.
-    #[error("data folder: {0}")]
-    Io(#[from] io::Error),
-    /// Records that were acknowledged cannot be read.
-    #[error("segment {file}: {why}; run `tidegate log verify`, then restore the file from a copy, or move it away and accept the loss of what is in it")]
-    Damaged {
-        /// Path of the segment.
-        file: PathBuf,
-        /// What is wrong, and at which octet.
-        why: String,
-    },
-    /// A newer Tidegate wrote it.
-    #[error("segment {file}: {why}: upgrade this node")]
-    Newer {
-        /// Path of the segment.
-        file: PathBuf,
-        /// Which version.
-        why: String,
-    },
-    /// redb does not open its file.
-    #[error("store {file}: {why}; restore the data folder from a copy")]
-    Store {
-        /// Path of the file.
-        file: PathBuf,
-        /// redb's words.
-        why: String,
-    },
-    /// The rows that the log has let go of are not in the store.
-    #[error("store {file} holds changes up to {applied}, the log needs {needed}: it is missing or older than the log; restore both from the same copy")]
-    StoreBehind {
-        /// Path of the file.
-        file: PathBuf,
-        /// Sequence of the last frame in the store.
-        applied: u64,
-        /// Sequence that it must have.
-        needed: u64,
-    },
-}
 
 /// What opening gives.
 pub(super) struct Opened {
@@ -125,8 +73,11 @@ fn check(options: &Options) -> Result<(), OpenError> {
     }
     for seat in &options.consumers {
         let topic = options.topics.iter().find(|topic| topic.name == seat.topic);
-        if !topic.is_some_and(|topic| seat.partition < topic.partitions) {
-            return wrong(format!("{} reads {}/{}, which is no partition", seat.consumer, seat.topic, seat.partition));
+        if topic.is_none_or(|topic| seat.partition >= topic.partitions) {
+            return wrong(format!(
+                "{} reads {}/{}, which is no partition",
+                seat.consumer, seat.topic, seat.partition
+            ));
         }
     }
     Ok(())
@@ -199,25 +150,38 @@ impl Recovery {
             segment::index_frame(index, number, at, whole);
             Ok(())
         };
-        let scanned = segment::scan(&*file, number, false, &mut visit).map_err(|e| scan_failed(folder, number, e))?;
+        let scanned =
+            segment::scan(&*file, number, false, &mut visit).map_err(|e| scan_failed(folder, number, e))?;
         self.segments.insert(number, scanned.summary);
         self.unindexed.push(number);
         Ok(())
     }
 
     /// The last segment, always by reading it.
-    fn last(&mut self, files: &dyn Files, folder: &Path, number: u32, usual: u64) -> Result<Active, OpenError> {
+    fn last(
+        &mut self,
+        files: &dyn Files,
+        folder: &Path,
+        number: u32,
+        usual: u64,
+    ) -> Result<Active, OpenError> {
         let file = files.open(&segment::path(folder, number))?;
         let mut visit = |at: u64, whole: &Frame<'_>| {
             self.positions(whole);
             segment::index_frame(&mut self.index, number, at, whole);
             Ok(())
         };
-        let scanned = segment::scan(&*file, number, true, &mut visit).map_err(|e| scan_failed(folder, number, e))?;
+        let scanned =
+            segment::scan(&*file, number, true, &mut visit).map_err(|e| scan_failed(folder, number, e))?;
         let Scanned { summary, torn } = scanned;
         if torn {
             let cut = file.length()?.saturating_sub(summary.end);
-            tracing::warn!(segment = number, at = summary.end, cut, "a torn end was cut off: not acknowledged");
+            tracing::warn!(
+                segment = number,
+                at = summary.end,
+                cut,
+                "a torn end was cut off: not acknowledged"
+            );
             file.resize(summary.end)?;
             file.sync()?;
         }
@@ -298,7 +262,11 @@ pub(super) fn open(dir: &Path, options: Options, files: Arc<dyn Files>) -> Resul
     recovery.clock_ms = recovery.segments.values().map(|summary| summary.newest_ms).max().unwrap_or(0);
     let sequence = recovery.segments.values().map(|summary| summary.sequence).max().unwrap_or(0);
     if sequence < rows.applied() {
-        tracing::warn!(sequence, applied = rows.applied(), "the log is older than the store: was its folder replaced?");
+        tracing::warn!(
+            sequence,
+            applied = rows.applied(),
+            "the log is older than the store: was its folder replaced?"
+        );
     }
     let unindexed = std::mem::take(&mut recovery.unindexed);
     let clock_ms = recovery.clock_ms.max(now_ms());
@@ -320,8 +288,14 @@ pub(super) fn open(dir: &Path, options: Options, files: Arc<dyn Files>) -> Resul
     };
     shared.segments.lock().insert(active.number, active.summary);
     shared.active.store(active.number, std::sync::atomic::Ordering::Release);
-    let committer =
-        Committer { shared: Arc::clone(&shared), active, sequence, clock_ms, dirty: false, buffer: Vec::new() };
+    let committer = Committer {
+        shared: Arc::clone(&shared),
+        active,
+        sequence,
+        clock_ms,
+        dirty: false,
+        buffer: Vec::new(),
+    };
     Ok(Opened { shared, committer, lock })
 }
 
@@ -346,7 +320,9 @@ fn share(
         let partitions = options.topics.iter().find(|spec| spec.name == *topic).map(|spec| spec.partitions);
         if lag.position < lag.end && partitions.is_some_and(|count| *partition >= count) {
             let queued = lag.end - lag.position;
-            let text = format!("{topic}/{partition} has {queued} records for {consumer}: partitions can grow, not shrink");
+            let text = format!(
+                "{topic}/{partition} has {queued} records for {consumer}: partitions can grow, not shrink"
+            );
             return Err(OpenError::Options(text));
         }
     }

@@ -183,7 +183,12 @@ pub(super) fn records(shared: &Shared, found: Vec<Found>) -> Result<Vec<Entry>, 
 }
 
 /// Offset of the first record appended at or after a moment.
-async fn offset_at(shared: &Arc<Shared>, topic: &str, partition: u32, moment_ms: u64) -> Result<Option<u64>, LogError> {
+async fn offset_at(
+    shared: &Arc<Shared>,
+    topic: &str,
+    partition: u32,
+    moment_ms: u64,
+) -> Result<Option<u64>, LogError> {
     let run = {
         let index = shared.index.lock();
         index.part(topic, partition).and_then(|(_, partition)| partition.run_at(moment_ms).cloned())

@@ -82,8 +82,11 @@ mod tests {
     }
 
     fn name() -> impl Strategy<Value = String> {
-        proptest::collection::vec(prop_oneof![Just('\0'), Just('\u{1}'), Just('a'), Just('\u{ff}'), any::<char>()], 0..5)
-            .prop_map(|chars| chars.into_iter().collect())
+        proptest::collection::vec(
+            prop_oneof![Just('\0'), Just('\u{1}'), Just('a'), Just('\u{ff}'), any::<char>()],
+            0..5,
+        )
+        .prop_map(|chars| chars.into_iter().collect())
     }
 
     proptest! {

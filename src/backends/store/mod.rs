@@ -34,7 +34,12 @@ async fn off_thread<T: Send + 'static>(
 
 #[async_trait]
 impl Store for Embedded {
-    async fn get(&self, table: &'static str, partition: &str, sort: &str) -> Result<Option<Bytes>, StoreError> {
+    async fn get(
+        &self,
+        table: &'static str,
+        partition: &str,
+        sort: &str,
+    ) -> Result<Option<Bytes>, StoreError> {
         let key = key::row(table, partition, sort);
         let rows = self.rows();
         let state = match rows.overlaid(&key) {
@@ -67,7 +72,12 @@ impl Store for Embedded {
         self.append(batch).await.map_err(|e| StoreError(e.to_string()))
     }
 
-    async fn partitions(&self, table: &'static str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+    async fn partitions(
+        &self,
+        table: &'static str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
         let from = key::past(&key::row(table, after, ""));
         let (Some(from), Some(to)) = (from, key::past(&key::table(table))) else { return Ok(Vec::new()) };
         off_thread(self.rows(), move |rows| partition_names(rows, table, from, &to, limit)).await
@@ -75,7 +85,12 @@ impl Store for Embedded {
 }
 
 /// Live rows of a range, up to a limit.
-fn collect(rows: &Rows, from: Vec<u8>, to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, u64, Bytes)>, RowsError> {
+fn collect(
+    rows: &Rows,
+    from: Vec<u8>,
+    to: &[u8],
+    limit: usize,
+) -> Result<Vec<(Vec<u8>, u64, Bytes)>, RowsError> {
     let mut found = Vec::new();
     let mut next = Some(from);
     let now = now_ms();

@@ -118,7 +118,10 @@ fn prepare(database: &Database) -> Result<u64, RowsError> {
     Ok(applied)
 }
 
-fn read_fact(facts: &impl redb::ReadableTable<&'static str, u64>, name: &str) -> Result<Option<u64>, RowsError> {
+fn read_fact(
+    facts: &impl redb::ReadableTable<&'static str, u64>,
+    name: &str,
+) -> Result<Option<u64>, RowsError> {
     Ok(facts.get(name).map_err(RowsError::of)?.map(|value| value.value()))
 }
 
@@ -288,13 +291,16 @@ impl Rows {
                 let old = match state {
                     Some((expires_ms, value)) => {
                         if *expires_ms != 0 {
-                            expiries.insert(expiry(*expires_ms, key).as_slice(), ()).map_err(RowsError::of)?;
+                            expiries
+                                .insert(expiry(*expires_ms, key).as_slice(), ())
+                                .map_err(RowsError::of)?;
                         }
                         rows.insert(key, encode(*expires_ms, value).as_slice()).map_err(RowsError::of)?
                     }
                     None => rows.remove(key).map_err(RowsError::of)?,
                 };
-                let old_expiry = old.and_then(|old| decode(old.value())).map_or(0, |(expires_ms, _)| expires_ms);
+                let old_expiry =
+                    old.and_then(|old| decode(old.value())).map_or(0, |(expires_ms, _)| expires_ms);
                 let new_expiry = state.as_ref().map_or(0, |(expires_ms, _)| *expires_ms);
                 if old_expiry != 0 && old_expiry != new_expiry {
                     expiries.remove(expiry(old_expiry, key).as_slice()).map_err(RowsError::of)?;
@@ -358,7 +364,9 @@ impl Rows {
     fn reopen_into(&self, place: &mut Option<Arc<Database>>) {
         match open_database(&self.path) {
             Ok(database) => *place = Some(Arc::new(database)),
-            Err(error) => tracing::error!(file = %self.path.display(), %error, "the store cannot be opened again"),
+            Err(error) => {
+                tracing::error!(file = %self.path.display(), %error, "the store cannot be opened again")
+            }
         }
     }
 }

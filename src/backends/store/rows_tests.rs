@@ -53,7 +53,10 @@ fn what_was_flushed_is_there_after_opening_with_how_far_it_is() {
 fn a_sweep_removes_what_expired_and_nothing_that_was_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let rows = Rows::open(&folder.path().join("rows")).unwrap();
-    rows.take(1, changes(&[("gone", 10, "1"), ("longer", 10, "1"), ("for good", 10, "1"), ("later", 90, "1")]));
+    rows.take(
+        1,
+        changes(&[("gone", 10, "1"), ("longer", 10, "1"), ("for good", 10, "1"), ("later", 90, "1")]),
+    );
     rows.flush().unwrap();
     rows.take(2, changes(&[("longer", 90, "2"), ("for good", 0, "2")]));
     rows.flush().unwrap();

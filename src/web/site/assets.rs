@@ -18,7 +18,8 @@ pub(super) fn routes() -> BoxedFilter<(Response,)> {
     let favicon = warp::path!("favicon.ico").map(|| asset("image/svg+xml", ICON.to_owned()));
     let robots = warp::path!("robots.txt")
         .map(|| asset("text/plain; charset=utf-8", "User-agent: *\nDisallow: /\n".to_owned()));
-    let brand = warp::path!("brand.css").and(warp::query::<HashMap<String, String>>()).map(|query| brand(&query));
+    let brand =
+        warp::path!("brand.css").and(warp::query::<HashMap<String, String>>()).map(|query| brand(&query));
     let all = css.or(icon).unify().or(favicon).unify().or(robots).unify().or(brand).unify();
     super::reads().and(all).boxed()
 }

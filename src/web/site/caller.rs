@@ -115,7 +115,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 }
 
 fn client_of(method: &Method, headers: &HeaderMap, prefetch: bool) -> &'static str {
-    let agent = text(headers, "user-agent").to_ascii_lowercase();
+    // Cubot makes phones.
+    let agent = text(headers, "user-agent").to_ascii_lowercase().replace("cubot", "");
     if method == Method::HEAD {
         "machine:head"
     } else if prefetch {
@@ -171,6 +172,10 @@ mod tests {
     #[test]
     fn a_browser_is_a_person_and_scanners_are_not() {
         assert_eq!(call(&Method::GET, &[("user-agent", FIREFOX)]).client, "human");
+        assert_eq!(
+            call(&Method::GET, &[("user-agent", "Mozilla/5.0 (Linux; Android 14; CUBOT P80)")]).client,
+            "human"
+        );
         assert_eq!(call(&Method::HEAD, &[("user-agent", FIREFOX)]).client, "machine:head");
         assert_eq!(call(&Method::GET, &[]).client, "machine:no agent");
         for agent in

@@ -141,7 +141,10 @@ impl Site {
                 site.act(tail.as_str(), &caller, &form).await
             },
         );
-        let start = with(&self).and(warp::path::end()).and(reads()).map(|site: Arc<Site>| site.home(&serde_json::Value::Null));
+        let start = with(&self)
+            .and(warp::path::end())
+            .and(reads())
+            .map(|site: Arc<Site>| site.home(&serde_json::Value::Null));
         let decode = with(&self).and(warp::path!("decode")).and(warp::post()).and(body());
         let decode = decode.map(|site: Arc<Site>, form: Form| site.decode(&form));
         let ask =

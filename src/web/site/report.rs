@@ -3,6 +3,7 @@
 //! A report is the one signal of the site that carries the whole address: whoever reviews it has to see it.
 
 use super::caller::{Caller, Origin};
+use super::click::outside;
 use super::{Form, Opened, Site};
 use serde_json::json;
 use tidegate_schemas::SignalKind;
@@ -40,7 +41,10 @@ impl Site {
 
     /// Keeps a report of an opened link.
     pub(super) async fn report(&self, opened: &Opened, caller: &Caller, comment: &str) -> Response {
+        let policy = self.tenant_policy(opened).await;
         let client = match (caller.client, caller.origin) {
+            // Reports freeze what was learned, so they too count only from inside the tenant.
+            ("human", Origin::Same) if policy.is_none() => outside(caller.client),
             ("human", Origin::Same) => "human",
             ("human", _) => "unknown:origin",
             (client, _) => client,
@@ -54,7 +58,7 @@ impl Site {
             return self.unavailable();
         }
         self.counters.action(&opened.link.tenant, "report", client);
-        let policy = self.policy_of(opened).await;
+        let policy = policy.unwrap_or_else(|| self.settings.policy.clone());
         let shown = opened.target.shown();
         self.pages.page(StatusCode::OK, "thanks", &policy, &json!({ "target": shown }), false)
     }

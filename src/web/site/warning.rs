@@ -72,12 +72,12 @@ impl Site {
         fresh
     }
 
-    /// The policy of an opened link's tenant, or the process's own.
-    pub(super) async fn policy_of(&self, opened: &Opened) -> Arc<Policy> {
+    /// The policy of an opened link's tenant; `None` when that is gone, has moved, or cannot be asked.
+    pub(super) async fn tenant_policy(&self, opened: &Opened) -> Option<Arc<Policy>> {
         let domain = opened.link.tenant.rsplit('/').next().unwrap_or_default();
         match self.directory.domain(domain).await {
-            Ok(Some(facts)) if facts.tenant == opened.link.tenant => facts.policy.clone(),
-            _ => self.settings.policy.clone(),
+            Ok(Some(facts)) if facts.tenant == opened.link.tenant => Some(facts.policy.clone()),
+            _ => None,
         }
     }
 }

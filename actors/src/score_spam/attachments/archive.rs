@@ -86,7 +86,9 @@ fn zip_at_depth(zip: &[u8], depth: usize, budget: &mut Budget, inside: &mut Insi
         inside.broken = true;
         local_headers(zip, budget.entries)
     });
-    let (packed, size) = headers.iter().fold((0_u64, 0_u64), |(p, s), h| (p.saturating_add(h.packed), s.saturating_add(h.size)));
+    let (packed, size) = headers
+        .iter()
+        .fold((0_u64, 0_u64), |(p, s), h| (p.saturating_add(h.packed), s.saturating_add(h.size)));
     if size > BOMB_OCTETS && size / packed.max(1) > BOMB_RATIO || headers.len() >= budget.entries {
         inside.bomb = true;
     }
@@ -115,7 +117,9 @@ fn zip_at_depth(zip: &[u8], depth: usize, budget: &mut Budget, inside: &mut Insi
 
 fn is_document(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    [".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub", ".docm", ".xlsm", ".pptm"].iter().any(|e| name.ends_with(e))
+    [".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub", ".docm", ".xlsm", ".pptm"]
+        .iter()
+        .any(|e| name.ends_with(e))
 }
 
 /// What a gzip file has inside, by its first octets.
@@ -130,7 +134,9 @@ pub(crate) fn look_into_gzip(octets: &[u8], budget: &mut Budget) -> Content {
 
 fn unpack(zip: &[u8], header: &Header, limit: usize, budget: &mut Budget) -> Vec<u8> {
     let packed = zip.get(header.start..).unwrap_or_default();
-    let packed = packed.get(..packed.len().min(usize::try_from(header.packed).unwrap_or(usize::MAX))).unwrap_or_default();
+    let packed = packed
+        .get(..packed.len().min(usize::try_from(header.packed).unwrap_or(usize::MAX)))
+        .unwrap_or_default();
     let limit = limit.min(budget.octets);
     let mut out = Vec::new();
     match header.method {

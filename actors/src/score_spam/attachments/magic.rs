@@ -91,7 +91,8 @@ fn looks_like_html(head: &[u8]) -> bool {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     let start: Vec<u8> = text.iter().take(512).map(u8::to_ascii_lowercase).collect();
     let begins = |tag: &[u8]| start.starts_with(tag);
-    let tags: &[&[u8]] = &[b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<svg", b"<meta", b"<iframe"];
+    let tags: &[&[u8]] =
+        &[b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<svg", b"<meta", b"<iframe"];
     if tags.iter().any(|tag| begins(tag)) {
         return true;
     }

@@ -32,7 +32,9 @@ pub(crate) fn examine(parts: &[Part<'_>], forbidden: &[String]) -> Vec<Evidence>
 
 /// Named parts, and parts that no client shows in the text.
 fn is_attachment(part: &Part<'_>) -> bool {
-    part.attached || !part.name.is_empty() || !(part.kind.starts_with("text/") || part.kind.starts_with("message/"))
+    part.attached
+        || !part.name.is_empty()
+        || !(part.kind.starts_with("text/") || part.kind.starts_with("message/"))
 }
 
 struct Found<'p> {
@@ -84,9 +86,15 @@ impl Found<'_> {
                 self.add("ATTACHMENT_MACRO", 2.5, format!("{name} has macros"));
             }
             Content::Rtf if finds(part.content, b"\\objdata") || finds(part.content, b"\\objupdate") => {
-                self.add("ATTACHMENT_RTF_OBJECT", 3.0, format!("{name} is rich text with an embedded object"));
+                self.add(
+                    "ATTACHMENT_RTF_OBJECT",
+                    3.0,
+                    format!("{name} is rich text with an embedded object"),
+                );
             }
-            Content::Pdf if ["/JavaScript", "/Launch", "/JS "].iter().any(|n| finds(part.content, n.as_bytes())) => {
+            Content::Pdf
+                if ["/JavaScript", "/Launch", "/JS "].iter().any(|n| finds(part.content, n.as_bytes())) =>
+            {
                 self.add("ATTACHMENT_PDF_SCRIPT", 2.0, format!("{name} is a PDF that runs something"));
             }
             _ => {}
@@ -104,7 +112,11 @@ impl Found<'_> {
         if let Some(before) = document_before(name, extension)
             && (self.is_forbidden(extension) || is_active(extension))
         {
-            self.add("ATTACHMENT_DOUBLE_EXTENSION", 3.0, format!("{shown} poses as .{before} and is .{extension}"));
+            self.add(
+                "ATTACHMENT_DOUBLE_EXTENSION",
+                3.0,
+                format!("{shown} poses as .{before} and is .{extension}"),
+            );
         }
         if name.contains('\u{202e}') || name.contains("      ") {
             self.add("ATTACHMENT_NAME_TRICK", 3.0, format!("{shown} hides its real extension"));
@@ -173,7 +185,10 @@ impl Found<'_> {
 
 fn is_handler(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    matches!(lower.as_str(), "onload" | "onerror" | "onclick" | "onmouseover" | "onfocus" | "onbegin" | "onsubmit")
+    matches!(
+        lower.as_str(),
+        "onload" | "onerror" | "onclick" | "onmouseover" | "onfocus" | "onbegin" | "onsubmit"
+    )
 }
 
 /// A name fit for one line: no control or direction characters, at most 80 octets.
@@ -194,8 +209,10 @@ fn extension(name: &str) -> String {
 
 /// The extension before the last when it is one of documents, as in `invoice.pdf.exe`.
 fn document_before(name: &str, last: &str) -> Option<String> {
-    const DOCUMENTS: &[&str] =
-        &["pdf", "doc", "docx", "xls", "xlsx", "ppt", "pptx", "jpg", "jpeg", "png", "gif", "txt", "rtf", "csv", "mp3", "mp4"];
+    const DOCUMENTS: &[&str] = &[
+        "pdf", "doc", "docx", "xls", "xlsx", "ppt", "pptx", "jpg", "jpeg", "png", "gif", "txt", "rtf", "csv",
+        "mp3", "mp4",
+    ];
     let stem = name.trim_end_matches(['.', ' ']);
     let stem = stem.get(..stem.len().checked_sub(last.len() + 1)?)?;
     let before = extension(stem);
@@ -205,8 +222,8 @@ fn document_before(name: &str, last: &str) -> Option<String> {
 /// Extensions that run something when opened, whatever the policy says.
 fn is_active(extension: &str) -> bool {
     const ACTIVE: &[&str] = &[
-        "exe", "com", "scr", "pif", "bat", "cmd", "vbs", "vbe", "js", "jse", "wsf", "wsh", "hta", "cpl", "msi", "jar",
-        "lnk", "ps1", "reg", "html", "htm", "svg", "shtml",
+        "exe", "com", "scr", "pif", "bat", "cmd", "vbs", "vbe", "js", "jse", "wsf", "wsh", "hta", "cpl",
+        "msi", "jar", "lnk", "ps1", "reg", "html", "htm", "svg", "shtml",
     ];
     ACTIVE.contains(&extension)
 }

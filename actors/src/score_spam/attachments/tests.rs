@@ -90,7 +90,10 @@ fn double_extensions_and_hidden_ones_are_seen() {
 #[test]
 fn what_an_archive_hides_is_found_by_name_and_by_content() {
     assert!(found("a.zip", &zip(&[file("x/run.scr", b"1")])).contains(&"ATTACHMENT_FORBIDDEN".to_owned()));
-    assert!(found("a.zip", &zip(&[file("x/readme.txt", b"MZ\x90\0")])).contains(&"ATTACHMENT_FORBIDDEN".to_owned()));
+    assert!(
+        found("a.zip", &zip(&[file("x/readme.txt", b"MZ\x90\0")]))
+            .contains(&"ATTACHMENT_FORBIDDEN".to_owned())
+    );
     assert_eq!(found("a.zip", &zip(&[file("x/readme.txt", b"hello")])), [""; 0]);
 }
 
@@ -110,7 +113,9 @@ fn encrypted_and_broken_archives_are_noted() {
     let whole = zip(&[file("run.exe", b"x")]);
     let cut = &whole[..whole.len() - 40];
     let codes = found("a.zip", cut);
-    assert!(codes.contains(&"ARCHIVE_BROKEN".to_owned()) && codes.contains(&"ATTACHMENT_FORBIDDEN".to_owned()));
+    assert!(
+        codes.contains(&"ARCHIVE_BROKEN".to_owned()) && codes.contains(&"ATTACHMENT_FORBIDDEN".to_owned())
+    );
 }
 
 #[test]

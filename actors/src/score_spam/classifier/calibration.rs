@@ -69,7 +69,8 @@ impl Calibration {
     }
 
     fn newton(&self, slope: f64, shift: f64) -> (f64, f64) {
-        let (mut gradient, mut curve) = ([PULL * (SLOPE - slope), -PULL * shift / 16.0], [PULL, 0.0, PULL / 16.0]);
+        let (mut gradient, mut curve) =
+            ([PULL * (SLOPE - slope), -PULL * shift / 16.0], [PULL, 0.0, PULL / 16.0]);
         for (class, seen) in self.seen.iter().enumerate() {
             let weight = 256.0 / seen.len() as f64;
             // Targets a little inside 0 and 1: a few hundred marks prove no certainty.

@@ -120,7 +120,7 @@ impl<'t> Builder<'t> {
             self.run(address.as_bytes(), 22);
         }
         self.run(parsed.text.as_bytes(), 23);
-        let domain = parsed.from_domain();
+        let domain = parsed.sender_domain();
         self.add(BODY, hash::of(super::super::links::registered(&domain).as_bytes(), 24));
     }
 
@@ -170,7 +170,8 @@ impl<'t> Builder<'t> {
         self.tell(format_args!("u:{}:{labels}", target.scheme));
         self.tell(format_args!("u:path{length}:{query}:{percent}"));
         self.tell(format_args!("u:{}{}{}", target.ip, target.userinfo, target.port.unwrap_or_default()));
-        for word in target.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).take(12) {
+        for word in target.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).take(12)
+        {
             self.add(BODY, hash::of(word.get(..20).unwrap_or(word).as_bytes(), 33));
         }
     }
@@ -214,7 +215,11 @@ impl<'t> Builder<'t> {
         self.tell(format_args!("tags:{}", bucket(page.tags)));
         let subject = &parsed.subject;
         let capital = !subject.is_empty() && !subject.chars().any(char::is_lowercase);
-        self.tell(format_args!("subject:{capital}:{}:{}", subject.contains("   "), subject.ends_with(['!', '?'])));
+        self.tell(format_args!(
+            "subject:{capital}:{}:{}",
+            subject.contains("   "),
+            subject.ends_with(['!', '?'])
+        ));
         self.tell(format_args!("fields:{}", parsed.fields.len().min(60) / 3));
     }
 
@@ -248,9 +253,17 @@ const fn classes() -> [u8; 256] {
     let mut at = 0;
     while at < 256 {
         let byte = at as u8;
-        let word = byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'$' | b'%' | b'!' | b'\'' | b'_' | b'-');
+        let word = byte.is_ascii_alphanumeric()
+            || byte >= 0x80
+            || matches!(byte, b'$' | b'%' | b'!' | b'\'' | b'_' | b'-');
         let run = matches!(byte, b'?' | b'*' | b'#' | b'=' | b'~' | b'^' | b'|');
-        table[at] = if word { WORD } else if run { RUN } else { 0 };
+        table[at] = if word {
+            WORD
+        } else if run {
+            RUN
+        } else {
+            0
+        };
         at += 1;
     }
     table
@@ -310,7 +323,10 @@ mod tests {
 
     #[test]
     fn words_keep_case_money_and_runs_of_signs() {
-        assert_eq!(split("Win $1,000 NOW!!! **** a*b", false), ["Win", "$1", "000", "NOW!!!", "****", "a", "b"]);
+        assert_eq!(
+            split("Win $1,000 NOW!!! **** a*b", false),
+            ["Win", "$1", "000", "NOW!!!", "****", "a", "b"]
+        );
         assert_eq!(split("mail.a.test (x)", true), ["mail.a.test", "x"]);
     }
 

@@ -36,7 +36,9 @@ pub enum ModelError {
         why: std::io::Error,
     },
     /// Written by another version.
-    #[error("model file {0} is not of this version: move it away and train again, or use the version that wrote it")]
+    #[error(
+        "model file {0} is not of this version: move it away and train again, or use the version that wrote it"
+    )]
     Version(PathBuf),
     /// Cut or changed.
     #[error("model file {0} is damaged: move it away and train again, or bring it back from a backup")]

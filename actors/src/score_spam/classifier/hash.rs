@@ -53,10 +53,5 @@ mod tests {
         assert!(slots.len() > 9_900, "{} slots", slots.len());
     }
 
-    const PINNED: [u64; 4] = [
-        0xf66ff36de43242a1,
-        0x26ab66b3bcd295b1,
-        0x64dc4727b0162d43,
-        0xe81c3a3d9d485d3d,
-    ];
+    const PINNED: [u64; 4] = [0xf66ff36de43242a1, 0x26ab66b3bcd295b1, 0x64dc4727b0162d43, 0xe81c3a3d9d485d3d];
 }

@@ -2,7 +2,7 @@
 //!
 //! Score = log-odds of five averaged learners over hashed features + a bounded part of the Robinson-Fisher
 //! deviation of the header words; [`calibration`] makes a probability of it. Deterministic: the same marks in
-//! the same order give the same model, to the bit, on every machine.
+//! the same order give the same model, to the bit, on one platform (exponentials differ by C library).
 //!
 //! Learning a mark: each learner takes it at least once and by chance (of the mark's id) more often, and
 //! rehearses a kept mark of the other class. A mark's id is learned once; the last [`IDS`] ids are remembered.
@@ -23,7 +23,6 @@ mod fisher;
 
 pub use file::ModelError;
 pub(crate) use file::learn_durably;
-
 
 use super::parsed::{Parsed, Part, message, parts, without_mbox_line};
 use calibration::Calibration;
@@ -86,7 +85,9 @@ impl Lesson {
         let message = message(raw);
         let parts = message.as_ref().map(parts).unwrap_or_default();
         let parsed = Parsed::new(raw, message.as_ref(), &parts);
-        let (features, _) = features::extract(&parsed, &parts);
+        let (mut features, _) = features::extract(&parsed, &parts);
+        // Sums of floats hang on order, and the journal keeps slots sorted: a replay must give the same bits.
+        features.groups.iter_mut().for_each(|group| group.sort_unstable());
         Lesson { id: hash::of(id.as_bytes(), 60), spam, features }
     }
 }

@@ -4,8 +4,10 @@ use super::*;
 use crate::score_spam::corpora::{Sample, ham_and_spam};
 use proptest::prelude::*;
 
-const HAM: &[&str] = &["minutes", "meeting", "patch", "regards", "attached", "review", "thursday", "agenda", "budget"];
-const SPAM: &[&str] = &["winner", "cheap", "pills", "offer", "click", "guaranteed", "viagra", "credit", "unsubscribe"];
+const HAM: &[&str] =
+    &["minutes", "meeting", "patch", "regards", "attached", "review", "thursday", "agenda", "budget"];
+const SPAM: &[&str] =
+    &["winner", "cheap", "pills", "offer", "click", "guaranteed", "viagra", "credit", "unsubscribe"];
 
 /// The n-th made-up mail of a class: words of its class among words of everybody.
 fn made_up(n: usize, spam: bool) -> Vec<u8> {
@@ -13,7 +15,8 @@ fn made_up(n: usize, spam: bool) -> Vec<u8> {
     let pick = |k: usize| own[(n * 7 + k * 3) % own.len()];
     let words: Vec<String> = (0..12).map(|k| format!("{} the and {}", pick(k), (n * 31 + k) % 97)).collect();
     let from = if spam { "deals@offers.test" } else { "ann@corp.test" };
-    format!("From: {from}\r\nSubject: {} {}\r\nX-N: {n}\r\n\r\n{}\r\n", pick(1), pick(2), words.join(" ")).into_bytes()
+    format!("From: {from}\r\nSubject: {} {}\r\nX-N: {n}\r\n\r\n{}\r\n", pick(1), pick(2), words.join(" "))
+        .into_bytes()
 }
 
 fn trained(marks: usize) -> Model {
@@ -77,7 +80,9 @@ fn all_spam_first_and_all_ham_after_teaches_as_well() {
     for n in 0..150 {
         model.learn(&format!("h{n}"), &made_up(n, false), false);
     }
-    let right = |n: usize| probability(&model, &made_up(n, true)) > 0.7 && probability(&model, &made_up(n, false)) < 0.3;
+    let right = |n: usize| {
+        probability(&model, &made_up(n, true)) > 0.7 && probability(&model, &made_up(n, false)) < 0.3
+    };
     assert_eq!((900..950).filter(|n| right(*n)).count(), 50);
 }
 
@@ -174,7 +179,7 @@ fn a_snapshot_forgets_the_journal_and_loses_nothing() {
 struct Measured {
     /// Share of pairs of ham and spam in the wrong order.
     disorder: f64,
-    /// Ham called spam at 0.9.
+    /// Ham so sure to be spam that the classifier alone would have it tagged.
     false_alarms: usize,
     /// Share of spam called spam at 0.5.
     recall: f64,
@@ -190,11 +195,21 @@ fn measure(samples: &[Sample], train: usize, flip: usize) -> Measured {
     }
     let said: Vec<(f32, bool)> = asked.iter().map(|s| (probability(&model, &s.raw), s.spam)).collect();
     let of = |spam: bool| said.iter().filter(move |s| s.1 == spam).map(|s| s.0);
-    let pairs = of(true).flat_map(|s| of(false).map(move |h| if h > s { 1.0 } else if h == s { 0.5 } else { 0.0 }));
+    let pairs = of(true).flat_map(|s| {
+        of(false).map(move |h| {
+            if h > s {
+                1.0
+            } else if h == s {
+                0.5
+            } else {
+                0.0
+            }
+        })
+    });
     let (hams, spams) = (of(false).count(), of(true).count());
     Measured {
         disorder: pairs.sum::<f64>() / (hams * spams) as f64,
-        false_alarms: of(false).filter(|p| *p > 0.9).count(),
+        false_alarms: of(false).filter(|p| *p > 0.998).count(),
         recall: of(true).filter(|p| *p > 0.5).count() as f64 / spams as f64,
     }
 }

@@ -1,12 +1,14 @@
 //! Rules about MIME structure, HTML and text.
 
-use super::View;
 use super::super::parsed::Part;
+use super::View;
 
 const GTUBE: &[u8] = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
 
 pub(super) fn gtube(view: &View<'_>) -> Option<String> {
-    let hit = |part: &Part<'_>| part.kind.starts_with("text/") && memchr::memmem::find(part.content, GTUBE).is_some();
+    let hit = |part: &Part<'_>| {
+        part.kind.starts_with("text/") && memchr::memmem::find(part.content, GTUBE).is_some()
+    };
     view.parts.iter().any(hit).then(|| "the test string for filters".to_owned())
 }
 
@@ -28,7 +30,8 @@ pub(super) fn base64_text(view: &View<'_>) -> Option<String> {
 pub(super) fn charset_unknown(view: &View<'_>) -> Option<String> {
     let unknown = |p: &&Part<'_>| {
         let label = p.charset.trim_matches(['"', '\'', ' ']);
-        !label.is_empty() && mail_parser::decoders::charsets::map::charset_decoder(label.as_bytes()).is_none()
+        !label.is_empty()
+            && mail_parser::decoders::charsets::map::charset_decoder(label.as_bytes()).is_none()
             && !matches!(label, "us-ascii" | "ascii" | "utf-8" | "utf8")
     };
     shown(view).find(unknown).map(|p| format!("charset \"{}\"", super::super::links::cut(&p.charset, 40)))
@@ -75,7 +78,8 @@ pub(super) fn refresh(view: &View<'_>) -> Option<String> {
 
 pub(super) fn hidden_text(view: &View<'_>) -> Option<String> {
     let page = &view.parsed.page;
-    (page.hidden > 500 && page.hidden * 2 > page.visible).then(|| format!("{} hidden characters", page.hidden))
+    (page.hidden > 500 && page.hidden * 2 > page.visible)
+        .then(|| format!("{} hidden characters", page.hidden))
 }
 
 pub(super) fn tiny_text(view: &View<'_>) -> Option<String> {
@@ -97,19 +101,67 @@ pub(super) fn frame(view: &View<'_>) -> Option<String> {
 
 /// How many of some phrases the text has.
 fn phrases(view: &View<'_>, list: &[&str]) -> Vec<String> {
-    list.iter().filter(|p| view.lower.contains(**p)).map(|p| format!("\"{p}\"")).collect()
+    let text = view.lower.as_bytes();
+    let has = |p: &&&str| memchr::memmem::find(text, p.as_bytes()).is_some();
+    list.iter().filter(has).map(|p| format!("\"{p}\"")).collect()
 }
 
 pub(super) fn account_threat(view: &View<'_>) -> Option<String> {
     let found = phrases(
         view,
         &[
-            "verify your account", "confirm your account", "account has been suspended", "account will be suspended",
-            "account has been limited", "account will be closed", "unusual sign-in", "unusual activity",
-            "update your payment", "your mailbox is full", "mailbox will be deactivated", "password will expire",
-            "password expires", "within 24 hours", "within 48 hours", "validate your", "keep same password",
-            "keep current password", "restore access", "avoid suspension", "release your messages", "konto wurde gesperrt",
-            "konto verifizieren", "votre compte", "verifique su cuenta", "atualize seus dados",
+            "verify your account",
+            "confirm your account",
+            "account has been suspended",
+            "account will be suspended",
+            "account has been limited",
+            "account will be closed",
+            "unusual sign-in",
+            "unusual activity",
+            "update your payment",
+            "your mailbox is full",
+            "mailbox will be deactivated",
+            "password will expire",
+            "password expires",
+            "within 24 hours",
+            "within 48 hours",
+            "validate your",
+            "keep same password",
+            "keep current password",
+            "restore access",
+            "avoid suspension",
+            "release your messages",
+            "konto wurde gesperrt",
+            "konto verifizieren",
+            "votre compte",
+            "verifique su cuenta",
+            "atualize seus dados",
+        ],
+    );
+    (found.len() >= 2 && !view.parsed.links.is_empty()).then(|| found.join(", "))
+}
+
+pub(super) fn prize(view: &View<'_>) -> Option<String> {
+    let found = phrases(
+        view,
+        &[
+            "you have been selected",
+            "you've been selected",
+            "you have won",
+            "you've won",
+            "claim your",
+            "gift card",
+            "congratulations!",
+            "your reward",
+            "free bonus",
+            "exclusive reward",
+            "answer a short survey",
+            "short survey",
+            "deposit bonus",
+            "herzlichen glückwunsch",
+            "gefeliciteerd",
+            "félicitations",
+            "parabéns",
         ],
     );
     (found.len() >= 2 && !view.parsed.links.is_empty()).then(|| found.join(", "))
@@ -119,28 +171,65 @@ pub(super) fn advance_fee(view: &View<'_>) -> Option<String> {
     let found = phrases(
         view,
         &[
-            "million dollars", "million usd", "million united states dollars", "next of kin", "beneficiary", "inheritance",
-            "barrister", "deceased", "transfer of funds", "transfer the fund", "utmost confidence", "strictly confidential",
-            "your share", "foreign partner", "diplomatic", "consignment", "compensation fund", "western union",
-            "late husband", "central bank of nigeria", "god bless", "your full name", "donation of",
+            "million dollars",
+            "million usd",
+            "million united states dollars",
+            "next of kin",
+            "beneficiary",
+            "inheritance",
+            "barrister",
+            "deceased",
+            "transfer of funds",
+            "transfer the fund",
+            "utmost confidence",
+            "strictly confidential",
+            "your share",
+            "foreign partner",
+            "diplomatic",
+            "consignment",
+            "compensation fund",
+            "western union",
+            "late husband",
+            "central bank of nigeria",
+            "god bless",
+            "your full name",
+            "donation of",
         ],
     );
     (found.len() >= 3).then(|| found.join(", "))
 }
 
 pub(super) fn extortion(view: &View<'_>) -> Option<String> {
+    if phrases(view, &["bitcoin", "btc", "litecoin"]).is_empty() {
+        return None;
+    }
     let threats = phrases(
         view,
-        &["webcam", "pervert", "masturbat", "your contacts", "your password is", "malware on", "remote access", "your devices",
-            "i recorded", "i have recorded", "porn"],
+        &[
+            "webcam",
+            "pervert",
+            "masturbat",
+            "your contacts",
+            "your password is",
+            "malware on",
+            "remote access",
+            "your devices",
+            "i recorded",
+            "i have recorded",
+            "porn",
+        ],
     );
-    let coin = view.lower.contains("bitcoin") || view.lower.contains("btc") || view.lower.contains("litecoin");
+    if threats.len() < 2 {
+        return None;
+    }
     let address = view.parsed.text.split(|c: char| !c.is_ascii_alphanumeric()).any(is_coin_address);
-    (threats.len() >= 2 && coin && address).then(|| format!("a coin address and {}", threats.join(", ")))
+    address.then(|| format!("a coin address and {}", threats.join(", ")))
 }
 
 fn is_coin_address(word: &str) -> bool {
-    let old = (26..=35).contains(&word.len()) && word.starts_with(['1', '3']) && word.bytes().any(|b| b.is_ascii_lowercase())
+    let old = (26..=35).contains(&word.len())
+        && word.starts_with(['1', '3'])
+        && word.bytes().any(|b| b.is_ascii_lowercase())
         && word.bytes().any(|b| b.is_ascii_uppercase());
     let new = (42..=62).contains(&word.len()) && (word.starts_with("bc1") || word.starts_with("ltc1"));
     old || new

@@ -1,7 +1,7 @@
 //! Rules about where links lead.
 
-use super::View;
 use super::super::links::{Kind, Link, Target, shown_host};
+use super::View;
 use super::names::{deceives, is_cheap_tld, is_free_hosting, is_shortener, same_site};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -62,7 +62,7 @@ pub(super) fn script(view: &View<'_>) -> Option<String> {
 /// A site that shows itself is never flagged, nor are the sender's own counting links: their domain is the
 /// From domain or one that signed the mail.
 pub(super) fn text_differs(view: &View<'_>) -> Option<String> {
-    let from = view.parsed.from_domain();
+    let from = view.parsed.sender_domain();
     for link in opened(view).filter(|l| l.kind == Kind::Anchor) {
         let Some(target) = link.web() else { continue };
         let Some(shown) = shown_host(&link.text) else { continue };
@@ -81,7 +81,7 @@ pub(super) fn ip(view: &View<'_>) -> Option<String> {
 
 /// Pages of password thieves are given the victim's address in the link, to fill it in.
 pub(super) fn carries_address(view: &View<'_>) -> Option<String> {
-    let from = view.parsed.from_domain();
+    let from = view.parsed.sender_domain();
     for recipient in view.mail.recipients.iter().take(10) {
         let address = recipient.address.to_lowercase();
         let encoded = STANDARD_NO_PAD.encode(&address);

@@ -102,6 +102,15 @@ pub static TABLE: &[Rule] = &[
     rule("FROM_IS_RECIPIENT", 1.5, Group::Header, "claims to come from the recipient, without proof", header::from_is_recipient),
     rule("REPLY_TO_FREEMAIL", 1.5, Group::Header, "replies go to a free mail address, the sender is none", header::reply_to_freemail),
     rule("HEADER_MIXED_SCRIPT", 2.0, Group::Header, "a word of Subject or display name mixes look-alike alphabets", header::mixed_script),
+    rule("BRAND_CLAIMED", 2.5, Group::Header, "the display name is a brand, the domain is not the brand's", header::brand),
+    rule("HEADER_FANCY_LETTERS", 1.5, Group::Header, "ornamental letters in Subject or display name", header::fancy),
+    rule("FROM_RANDOM", 1.5, Group::Header, "the From domain looks drawn by lot", header::from_random),
+    rule("FROM_PROJECT_DOMAIN", 1.5, Group::Header, "sent from a project name of a hosting service", header::from_project),
+    rule("FROM_ODD", 1.0, Group::Header, "the From address could not be answered", header::from_odd),
+    rule("SUBJECT_NAMES_RECIPIENT", 1.0, Group::Header, "Subject has the recipient's address", header::subject_names_recipient),
+    rule("FROM_CHEAP_TLD", 0.7, Group::Header, "sent from a top-level domain that is given away", header::from_cheap_tld),
+    rule("SUBJECT_FAKE_REPLY", 0.5, Group::Header, "claims to be an answer and answers nothing", header::fake_reply),
+    rule("SUBJECT_ALARM", 0.5, Group::Header, "alarm or prize signs in Subject", header::subject_alarm),
     rule("DATE_FUTURE", 1.5, Group::Header, "Date is more than a day ahead of the first hop", header::date_future),
     rule("DATE_PAST", 0.8, Group::Header, "Date is more than ten days behind the first hop", header::date_past),
     rule("DATE_UNREADABLE", 0.8, Group::Header, "Date cannot be read", header::date_unreadable),
@@ -152,6 +161,7 @@ pub static TABLE: &[Rule] = &[
 
     rule("TEXT_EXTORTION", 2.0, Group::Text, "a coin address and a threat", body::extortion),
     rule("TEXT_ADVANCE_FEE", 1.5, Group::Text, "a fortune for help", body::advance_fee),
+    rule("TEXT_PRIZE", 1.0, Group::Text, "a prize or gift nobody asked for", body::prize),
     rule("TEXT_ACCOUNT_THREAT", 1.0, Group::Text, "an account in danger, act now", body::account_threat),
 
     rule("AUTH_FREEMAIL_FORGED", 2.5, Group::Auth, "claims a free mail address that its provider did not send", auth::freemail_forged),

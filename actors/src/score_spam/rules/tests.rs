@@ -14,7 +14,12 @@ const CLEAN: &str = "Received: from a.test by b.test; Fri, 27 Nov 2026 11:59:00 
 
 fn mail() -> Mail {
     let recipient = Recipient { address: "bob@example.test".into(), ..Recipient::default() };
-    Mail { received_ms: NOW_MS, recipients: vec![recipient], mail_from: "ann@corp.test".into(), ..Mail::default() }
+    Mail {
+        received_ms: NOW_MS,
+        recipients: vec![recipient],
+        mail_from: "ann@corp.test".into(),
+        ..Mail::default()
+    }
 }
 
 fn hits_of(mail: &Mail, raw: &str) -> Vec<Evidence> {
@@ -53,12 +58,51 @@ fn header_rules_hit_what_they_are_for_and_not_their_honest_neighbours() {
     for (field, line, code, honest) in [
         ("From", "", "MISSING_FROM", "From: a@b.test"),
         ("From", "From: a@b.test\r\nFrom: c@d.test", "MULTIPLE_FROM", "From: a@b.test"),
-        ("From", "From: \"service@bank.test\" <x@evil.test>", "DISPLAY_NAME_ADDRESS", "From: \"x@evil.test\" <y@evil.test>"),
+        (
+            "From",
+            "From: \"service@bank.test\" <x@evil.test>",
+            "DISPLAY_NAME_ADDRESS",
+            "From: \"x@evil.test\" <y@evil.test>",
+        ),
         ("From", "From: bob@example.test", "FROM_IS_RECIPIENT", "From: rob@example.test"),
-        ("From", "From: =?utf-8?b?UNCweVBhbA==?= <a@b.test>", "HEADER_MIXED_SCRIPT", "From: =?utf-8?b?0J/QsNGI0LA=?= <a@b.test>"),
+        (
+            "From",
+            "From: =?utf-8?b?UNCweVBhbA==?= <a@b.test>",
+            "HEADER_MIXED_SCRIPT",
+            "From: =?utf-8?b?0J/QsNGI0LA=?= <a@b.test>",
+        ),
+        ("From", "From: PayPal <service@evil.test>", "BRAND_CLAIMED", "From: PayPal <service@paypal.com>"),
+        ("From", "From: <a@b7x9k2q4.test>", "FROM_RANDOM", "From: <a@web2.test>"),
+        ("From", "From: X <a@x.onmicrosoft.com>", "FROM_PROJECT_DOMAIN", "From: X <a@microsoft.com>"),
+        ("From", "From: X <a@localhost>", "FROM_ODD", "From: X <a@local.test>"),
+        ("From", "From: X <a@b.top>", "FROM_CHEAP_TLD", "From: X <a@top.test>"),
+        (
+            "Subject",
+            "Subject: =?utf-8?q?=F0=9D=90=80=F0=9D=90=81=F0=9D=90=82?=",
+            "HEADER_FANCY_LETTERS",
+            "Subject: ABC",
+        ),
+        ("Subject", "Subject: bob@example.test won", "SUBJECT_NAMES_RECIPIENT", "Subject: example.test won"),
+        ("Subject", "Subject: Re: order", "SUBJECT_FAKE_REPLY", "Subject: Re: order\r\nIn-Reply-To: <a@b>"),
+        (
+            "Subject",
+            "Subject: =?utf-8?q?=F0=9F=9A=A8?= pay",
+            "SUBJECT_ALARM",
+            "Subject: =?utf-8?q?=F0=9F=90=B6?= dog",
+        ),
         ("Reply-To", "Reply-To: x@gmail.com", "REPLY_TO_FREEMAIL", "Reply-To: x@corp.test"),
-        ("Date", "Date: Mon, 30 Nov 2026 12:00:00 +0000", "DATE_FUTURE", "Date: Fri, 27 Nov 2026 20:00:00 +0000"),
-        ("Date", "Date: Fri, 30 Oct 2026 12:00:00 +0000", "DATE_PAST", "Date: Mon, 23 Nov 2026 12:00:00 +0000"),
+        (
+            "Date",
+            "Date: Mon, 30 Nov 2026 12:00:00 +0000",
+            "DATE_FUTURE",
+            "Date: Fri, 27 Nov 2026 20:00:00 +0000",
+        ),
+        (
+            "Date",
+            "Date: Fri, 30 Oct 2026 12:00:00 +0000",
+            "DATE_PAST",
+            "Date: Mon, 23 Nov 2026 12:00:00 +0000",
+        ),
         ("Date", "Date: yesterday", "DATE_UNREADABLE", "Date: Fri, 27 Nov 2026 12:00 +0000"),
         ("Date", "", "MISSING_DATE", "Date: Fri, 27 Nov 2026 12:00:00 +0000"),
         ("Message-ID", "", "MISSING_MESSAGE_ID", "Message-ID: <a@b>"),
@@ -100,8 +144,16 @@ fn body_rules_hit_what_they_are_for_and_not_their_honest_neighbours() {
             "HTML_BROKEN_WORDS",
             with_html("<!-- --> one <!-- --> two <!-- --> three"),
         ),
-        (with_text("v\u{200b}i\u{200b}a\u{200b}gra"), "MIME_INVISIBLE", with_text("\u{200b} a \u{200b} b \u{200b}")),
-        (with_text("").replace("; charset=utf-8", "; charset=x-none-such"), "MIME_CHARSET_UNKNOWN", with_text("x")),
+        (
+            with_text("v\u{200b}i\u{200b}a\u{200b}gra"),
+            "MIME_INVISIBLE",
+            with_text("\u{200b} a \u{200b} b \u{200b}"),
+        ),
+        (
+            with_text("").replace("; charset=utf-8", "; charset=x-none-such"),
+            "MIME_CHARSET_UNKNOWN",
+            with_text("x"),
+        ),
         (with_text(""), "MIME_EMPTY", with_text("x")),
         (with_html("x"), "MIME_HTML_ONLY", with_text("x")),
         (with_html("x").replace("MIME-Version: 1.0\r\n", ""), "MIME_NO_VERSION", with_html("x")),
@@ -115,6 +167,11 @@ fn body_rules_hit_what_they_are_for_and_not_their_honest_neighbours() {
             with_text("The late barrister left ten million dollars; you are next of kin."),
             "TEXT_ADVANCE_FEE",
             with_text("The barrister called."),
+        ),
+        (
+            with_text("Congratulations! You have won: https://corp.test/"),
+            "TEXT_PRIZE",
+            with_text("You have won the vote: https://corp.test/"),
         ),
         (
             with_text("Unusual activity: verify your account at https://corp.test/ within 24 hours"),
@@ -142,7 +199,11 @@ fn link_rules_hit_what_they_are_for_and_not_their_honest_neighbours() {
     let link = |url: &str, text: &str| with_html(&format!("<a href=\"{url}\">{text}</a>"));
     let many = "<a href='https://corp.test/x'>x</a>".repeat(130);
     for (raw, code, honest) in [
-        (link("http://evil.test/", "https://bank.example.com/"), "LINK_TEXT_DIFFERS", link("http://www.bank.com/", "bank.com")),
+        (
+            link("http://evil.test/", "https://bank.example.com/"),
+            "LINK_TEXT_DIFFERS",
+            link("http://www.bank.com/", "bank.com"),
+        ),
         (link("http://192.0.2.1/x", "x"), "LINK_IP", link("http://one.test/192.0.2.1", "x")),
         (link("http://a.test:81/x", "x"), "LINK_PORT", link("http://a.test:8080/x", "x")),
         (link("http://bank.com@evil.test/", "x"), "LINK_USERINFO", link("http://evil.test/@bank.com", "x")),
@@ -154,8 +215,16 @@ fn link_rules_hit_what_they_are_for_and_not_their_honest_neighbours() {
         (link("https://a.pages.dev/", "x"), "LINK_FREE_HOSTING", link("https://pages.dev.test/", "x")),
         (link("https://a.xyz/", "x"), "LINK_CHEAP_TLD", link("https://xyz.test/", "x")),
         (link("https://a.b.c.d.e.test/", "x"), "LINK_DEEP_HOST", link("https://a.b.test/", "x")),
-        (link("https://e.test/#bob@example.test", "x"), "LINK_CARRIES_ADDRESS", link("https://e.test/#bob", "x")),
-        (link("https://e.test/Ym9iQGV4YW1wbGUudGVzdA", "x"), "LINK_CARRIES_ADDRESS", link("https://corp.test/#bob@example.test", "x")),
+        (
+            link("https://e.test/#bob@example.test", "x"),
+            "LINK_CARRIES_ADDRESS",
+            link("https://e.test/#bob", "x"),
+        ),
+        (
+            link("https://e.test/Ym9iQGV4YW1wbGUudGVzdA", "x"),
+            "LINK_CARRIES_ADDRESS",
+            link("https://corp.test/#bob@example.test", "x"),
+        ),
         (with_html(&many), "LINK_MANY", with_html("<a href='https://corp.test/x'>x</a>")),
     ] {
         assert!(codes(&raw).contains(&code.to_owned()), "{code} not hit by {raw}");
@@ -180,7 +249,8 @@ fn a_site_that_claims_to_be_itself_and_relative_or_mail_links_are_never_called_a
 
 #[test]
 fn the_second_link_is_looked_at_like_the_first() {
-    let raw = with_html("<a href=https://corp.test/>corp.test</a> <a href=https://evil.test/>www.bank.com</a>");
+    let raw =
+        with_html("<a href=https://corp.test/>corp.test</a> <a href=https://evil.test/>www.bank.com</a>");
     assert!(codes(&raw).contains(&"LINK_TEXT_DIFFERS".to_owned()));
 }
 

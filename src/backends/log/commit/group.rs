@@ -3,7 +3,7 @@
 use super::super::frame::{self, Change, FLAG_MOVED, Head, Outgoing, Place, SeatAt};
 use super::super::index::{Index, Part, Slot};
 use super::super::{Counters, Shared, count};
-use super::{Answer, Job, Work};
+use super::queue::{Answer, Job, Work};
 use crate::backends::store::key;
 use crate::backends::store::rows::{State, live};
 use std::collections::HashMap;
@@ -107,7 +107,8 @@ impl Group {
             Work::Batch { seat, batch } => self.batch(seat, batch),
             Work::Forget(seat) => Ok(Parts { seat: Some((seat, None)), ..Parts::default() }),
             Work::Move { segment, topic, partition, entries } => {
-                let records = entries.into_iter().map(|entry| ((Arc::clone(&topic), partition), entry)).collect();
+                let records =
+                    entries.into_iter().map(|entry| ((Arc::clone(&topic), partition), entry)).collect();
                 Ok(Parts { records, moved_from: Some(segment), ..Parts::default() })
             }
         };
@@ -147,12 +148,15 @@ impl Group {
         if seat.consumer.len() > LONGEST_NAME {
             return Err(LogError::Broken("a consumer's name is too long".into()));
         }
-        let end = self.shared.index.lock().part(&seat.topic, seat.partition).map(|(_, partition)| partition.end);
+        let end =
+            self.shared.index.lock().part(&seat.topic, seat.partition).map(|(_, partition)| partition.end);
         match end {
             Some(end) if next <= end => Ok(()),
             Some(end) => {
                 let Seat { consumer, topic, partition } = seat;
-                Err(LogError::Broken(format!("{consumer} commits {next} of {topic}/{partition}, which ends at {end}")))
+                Err(LogError::Broken(format!(
+                    "{consumer} commits {next} of {topic}/{partition}, which ends at {end}"
+                )))
             }
             None => Err(LogError::Broken(format!("no partition {} of topic {}", seat.partition, seat.topic))),
         }
@@ -186,7 +190,9 @@ impl Group {
                     let before = own.get(&key).or_else(|| self.rows.get(&key)).cloned();
                     let before = match before {
                         Some(state) => state,
-                        None => self.shared.rows.get(&key).map_err(|e| LogError::Retry(format!("store: {e}")))?,
+                        None => {
+                            self.shared.rows.get(&key).map_err(|e| LogError::Retry(format!("store: {e}")))?
+                        }
                     };
                     if before.is_some_and(|(expires_ms, _)| live(expires_ms, now_ms())) {
                         continue;
@@ -221,7 +227,15 @@ impl Group {
         drop(head);
         let with_start = records.into_iter().zip(starts);
         let records = with_start.map(|((part, entry), at)| (part, start + at, entry)).collect();
-        self.built.push(Built { answer, sequence, end: self.buffer.len(), records, seat, changes, moved_from });
+        self.built.push(Built {
+            answer,
+            sequence,
+            end: self.buffer.len(),
+            records,
+            seat,
+            changes,
+            moved_from,
+        });
     }
 }
 
