@@ -39,7 +39,10 @@ pub const STAGES: &[Entry] = &[
     },
     Entry {
         known: known("score_spam", true, &["held"]),
-        make: |p| Arc::new(ScoreSpam::new(p.directory.clone(), p.store.clone(), p.model.clone())),
+        make: |p| {
+            let score = ScoreSpam::new(p.directory.clone(), p.reputation.clone(), p.model.clone());
+            Arc::new(score.with_keys(p.keys.read().clone()))
+        },
     },
     Entry {
         known: known("detect_sender", true, &["held", "signals"]),
@@ -54,7 +57,7 @@ pub const STAGES: &[Entry] = &[
         make: |p| Arc::new(p.deliver()),
     },
     Entry { known: known("requeue", true, &[]), make: |p| Arc::new(Requeue::new(p.store.clone())) },
-    Entry { known: known("hold", false, &[]), make: |p| Arc::new(Hold::new(p.directory.clone())) },
+    Entry { known: known("hold", false, &[]), make: |p| Arc::new(Hold::new(p.directory.clone(), p.tallies.clone())) },
     Entry { known: known("learn_whitelist", false, &[]), make: |p| Arc::new(LearnWhitelist::new(p.store.clone())) },
     Entry { known: known("rate_reputation", false, &[]), make: |p| Arc::new(RateReputation::new(p.store.clone())) },
     Entry {

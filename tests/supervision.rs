@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
+use tidegate_actors::ports::fakes::MemoryStore;
 use tidegate_actors::requeue::Requeue;
 use tidegate_actors::stage::{Factory, Stage, Step, Trouble};
 use tidegate_schemas::rows::DeadRow;
@@ -97,7 +98,7 @@ impl Gateway {
             let count = Arc::new(AtomicUsize::new(0));
             worked.insert(name, count.clone());
             let factory: Factory = match name {
-                "requeue" => Arc::new(|| Arc::new(Requeue::new())),
+                "requeue" => Arc::new(|| Arc::new(Requeue::new(Arc::new(MemoryStore::default())))),
                 _ => {
                     Arc::new(move || Arc::new(Told { name, next, gate: gate.clone(), worked: count.clone() }))
                 }

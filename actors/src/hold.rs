@@ -8,21 +8,30 @@ use crate::ports::Directory;
 use crate::stage::{Stage, Step, Trouble};
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tidegate_schemas::rows::{BodyRow, HeldRow, TraceRow};
 use tidegate_schemas::{Mail, Record, Row, Write, mail::domain_of};
 
 const DAY_MS: u64 = 86_400_000;
 
+/// What the stage counts, for the balance of fates.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    /// Recipients of mail that was held.
+    pub held: AtomicU64,
+}
+
 /// The stage `hold`.
 pub struct Hold {
     directory: Arc<dyn Directory>,
+    tallies: Arc<Tallies>,
 }
 
 impl Hold {
     /// Held mail is kept as many days as the tenant's policy says.
-    pub fn new(directory: Arc<dyn Directory>) -> Hold {
-        Hold { directory }
+    pub fn new(directory: Arc<dyn Directory>, tallies: Arc<Tallies>) -> Hold {
+        Hold { directory, tallies }
     }
 
     async fn days(&self, mail: &Mail) -> Result<u32, Trouble> {
@@ -45,6 +54,7 @@ impl Stage for Hold {
     async fn work(&self, record: Record) -> Result<Step, Trouble> {
         let Record::Mail(mail) = record else { return Ok(Step::done()) };
         let expires_ms = tidegate_schemas::now_ms() + u64::from(self.days(&mail).await?) * DAY_MS;
+        self.tallies.held.fetch_add(mail.recipients.len() as u64, Relaxed);
         let row = held_row(&mail);
         let trace = TraceRow {
             trace: mail.trace.clone(),
@@ -104,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_held_mail_can_be_read_back_octet_for_octet() {
-        let stage = Hold::new(Arc::new(FixedDirectory::of("example.test", Policy::default())));
+        let stage = Hold::new(Arc::new(FixedDirectory::of("example.test", Policy::default())), Arc::default());
         let step = stage.work(mail().into()).await.unwrap();
         assert!(step.out.is_empty());
         let Write::Put(row) = &step.writes[0] else { panic!("{:?}", step.writes) };
@@ -115,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_mail_twice_writes_the_same_rows() {
-        let stage = Hold::new(Arc::new(FixedDirectory::of("example.test", Policy::default())));
+        let stage = Hold::new(Arc::new(FixedDirectory::of("example.test", Policy::default())), Arc::default());
         let keys = |step: &Step| -> Vec<(String, String)> {
             let place = |w: &Write| match w {
                 Write::Put(row) => (row.partition.clone(), row.sort.clone()),

@@ -4,31 +4,29 @@
 //! lane holds the few next mails, sleeps until the first of them is due, and never looks at the rest. What
 //! is not yet due is a `Retry` with just the wait that is left.
 
+use crate::ports::{Store, get_row};
 use crate::stage::{Stage, Step, Trouble};
 use async_trait::async_trait;
+use std::sync::Arc;
 use std::time::Duration;
 use tidegate_schemas::Record;
+use tidegate_schemas::rows::MarkRow;
 
 /// The stage `requeue`.
 pub struct Requeue {
+    store: Arc<dyn Store>,
     clock: fn() -> u64,
 }
 
 impl Requeue {
     /// Goes by the system's clock.
-    pub fn new() -> Requeue {
-        Requeue::with_clock(tidegate_schemas::now_ms)
+    pub fn new(store: Arc<dyn Store>) -> Requeue {
+        Requeue::with_clock(store, tidegate_schemas::now_ms)
     }
 
     /// Goes by another clock, milliseconds UTC.
-    pub fn with_clock(clock: fn() -> u64) -> Requeue {
-        Requeue { clock }
-    }
-}
-
-impl Default for Requeue {
-    fn default() -> Requeue {
-        Requeue::new()
+    pub fn with_clock(store: Arc<dyn Store>, clock: fn() -> u64) -> Requeue {
+        Requeue { store, clock }
     }
 }
 
@@ -47,6 +45,12 @@ impl Stage for Requeue {
             let why = format!("attempt {} is due in {left} ms", mail.attempts.saturating_add(1));
             return Err(Trouble::Retry { after: Duration::from_millis(left), why });
         }
+        // An operator removed it, or sent a copy on its way already: here is where it ends.
+        let marked = get_row::<MarkRow>(&*self.store, &mail.id, "").await;
+        let marked = marked.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
+        if marked.is_some() {
+            return Ok(Step::done());
+        }
         Ok(Step::next(*mail))
     }
 }
@@ -54,8 +58,9 @@ impl Stage for Requeue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::fakes::MemoryStore;
     use crate::stage::Port;
-    use tidegate_schemas::{Mail, Signal, SignalKind};
+    use tidegate_schemas::{Mail, Row, Signal, SignalKind, Write};
 
     fn at_noon() -> u64 {
         43_200_000
@@ -68,7 +73,7 @@ mod tests {
     #[tokio::test]
     async fn a_due_mail_goes_on_unchanged() {
         for due_ms in [0, 43_199_999, 43_200_000] {
-            let step = Requeue::with_clock(at_noon).work(due(due_ms)).await.unwrap();
+            let step = Requeue::with_clock(Arc::new(MemoryStore::default()), at_noon).work(due(due_ms)).await.unwrap();
             assert_eq!(step.out, vec![(Port::Next, due(due_ms))]);
             assert!(step.writes.is_empty());
         }
@@ -76,14 +81,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_mail_not_yet_due_waits_just_as_long_as_is_left() {
-        let trouble = Requeue::with_clock(at_noon).work(due(43_200_250)).await.unwrap_err();
+        let trouble = Requeue::with_clock(Arc::new(MemoryStore::default()), at_noon).work(due(43_200_250)).await.unwrap_err();
         assert!(matches!(trouble, Trouble::Retry { after, .. } if after == Duration::from_millis(250)));
     }
 
     #[tokio::test]
     async fn a_signal_is_refused() {
         let signal = Signal::new(SignalKind::Click, "t");
-        let trouble = Requeue::new().work(signal.into()).await.unwrap_err();
+        let trouble = Requeue::new(Arc::new(MemoryStore::default())).work(signal.into()).await.unwrap_err();
         assert!(matches!(trouble, Trouble::Refuse { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_an_operator_marked_ends_here() {
+        let store = Arc::new(MemoryStore::default());
+        let mark = MarkRow { id: "m".into(), action: "removed".into(), at_ms: 0 };
+        store.apply(vec![Write::Put(mark.raw(0))]).await.unwrap();
+        let step = Requeue::with_clock(store, at_noon).work(due(0)).await.unwrap();
+        assert!(step.out.is_empty());
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidegate_actors::check_dns::{CheckDns, ListSpec, Lists, Settings};
 use tidegate_actors::ports::{Directory, Dns, Store};
-use tidegate_actors::score_spam::{ScoreSpam, SharedModel};
+use tidegate_actors::score_spam::classifier::SharedModel;
+use tidegate_actors::score_spam::reputation::Reputation;
+use tidegate_actors::score_spam::ScoreSpam;
 
 /// DNS as configured: a zone file and nothing else, or servers.
 pub fn dns(config: &Config) -> Result<Arc<dyn Dns>, StartError> {
@@ -60,6 +62,6 @@ pub fn judge(
     let checks = checks(config)?;
     let lists = Arc::new(Lists::new(dns.clone(), &checks));
     let check = CheckDns::new(dns, directory.clone(), lists, checks);
-    let score = ScoreSpam::new(directory.clone(), store, model);
+    let score = ScoreSpam::new(directory.clone(), Arc::new(Reputation::new(store)), model);
     Ok(crate::admin::Judge { stages: vec![Arc::new(check), Arc::new(score)], directory })
 }

@@ -5,7 +5,6 @@
 //! the site, then the lanes commit what is in flight, then the log closes. Mail that is not through by then
 //! lies in the log and goes on at the next start.
 
-mod fates;
 pub mod judging;
 pub mod keys;
 mod listeners;
@@ -16,7 +15,7 @@ mod tls;
 pub mod trap;
 
 pub use listeners::Listening;
-pub use parts::{Parts, log_path, model_path, open_model};
+pub use parts::{Parts, model_path, open_model};
 
 use crate::config::Config;
 use std::path::PathBuf;
@@ -75,7 +74,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 /// A running gateway.
 pub struct Gateway {
     parts: Arc<Parts>,
-    running: Running,
+    running: Arc<Running>,
     listeners: listeners::Listeners,
 }
 
@@ -83,13 +82,16 @@ pub struct Gateway {
 pub async fn start(config: Config, data: PathBuf, only: &[String]) -> Result<Gateway, StartError> {
     let plan = plan(&config, only)?;
     let registry = prometheus::Registry::new();
-    let parts = Parts::open(config, data, &plan, only).await?;
+    let latency = metrics::latency(&registry)?;
+    let parts = Parts::open(config, data, &plan, latency).await?;
     let factories = crate::registry::factories(&parts);
-    let lane_metrics = tidegate_topology::metrics::Metrics::new(&registry).map_err(|e| StartError::Config(e.to_string()))?;
+    let wrong = |e: String| StartError::Config(e);
+    let meters = tidegate_topology::Metrics::register(&registry).map_err(|e| wrong(e.to_string()))?;
     let log: Arc<dyn tidegate_topology::log::Log> = parts.log.clone();
-    let running = Running::start(&plan, log, factories, lane_metrics).map_err(|e| StartError::Config(e.to_string()))?;
-    metrics::register(&registry, &parts, &running)?;
-    let listeners = listeners::open(&parts, &running, registry, only).await?;
+    let running = Running::start(&plan, log, &factories, &meters).map_err(|e| wrong(e.to_string()))?;
+    let running = Arc::new(running);
+    let sources = metrics::Sources::register(&registry, &parts, &running)?;
+    let listeners = listeners::open(&parts, &sources, registry, only).await?;
     Ok(Gateway { parts, running, listeners })
 }
 
@@ -101,13 +103,15 @@ impl Gateway {
 
     /// Resolves when a lane gave up or the log broke, with the reason.
     pub async fn broken(&self) -> String {
-        self.running.stopped().await
+        self.running.stopped().await.to_string()
     }
 
     /// Stops in order; what is in flight is finished or stays in the log.
     pub async fn stop(self) -> Result<(), StartError> {
         self.listeners.stop().await;
-        self.running.drain(DRAIN).await;
+        for late in self.running.drain(DRAIN).await {
+            tracing::warn!(lane = %late.lane, partition = late.partition, "did not drain in time; its batch is worked again at the next start");
+        }
         self.parts.close();
         Ok(())
     }

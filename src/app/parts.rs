@@ -13,9 +13,10 @@ use std::time::Duration;
 use tidegate_actors::check_dns::{self, Lists};
 use tidegate_actors::deliver::{self, Deliver};
 use tidegate_actors::detect_sender::Today;
+use tidegate_actors::hold::Tallies;
 use tidegate_actors::ports::{Directory, Dns, Intake, Store};
-use tidegate_actors::score_spam::SharedModel;
-use tidegate_actors::score_spam::classifier::Model;
+use tidegate_actors::score_spam::classifier::{Model, SharedModel};
+use tidegate_actors::score_spam::reputation::Reputation;
 use tidegate_schemas::link::LinkKeys;
 use tidegate_topology::log::Seat;
 use tidegate_topology::plan::Plan;
@@ -44,8 +45,12 @@ pub struct Parts {
     pub keys: keys::SharedKeys,
     /// The classifier.
     pub model: SharedModel,
+    /// What is known of sites that links lead to.
+    pub reputation: Arc<Reputation>,
     /// New senders of today.
     pub today: Arc<Today>,
+    /// What stages count for the balance of fates.
+    pub tallies: Arc<Tallies>,
     /// What outlives a generation of `deliver`.
     pub delivered: Arc<deliver::Shared>,
     delivery: deliver::Settings,
@@ -54,7 +59,12 @@ pub struct Parts {
 
 impl Parts {
     /// Opens everything of a data directory.
-    pub async fn open(config: Config, data: PathBuf, plan: &Plan) -> Result<Arc<Parts>, StartError> {
+    pub async fn open(
+        config: Config,
+        data: PathBuf,
+        plan: &Plan,
+        latency: prometheus::Histogram,
+    ) -> Result<Arc<Parts>, StartError> {
         std::fs::create_dir_all(&data)?;
         let log = open_log(&config, &data, plan)?;
         let store: Arc<dyn Store> = log.clone();
@@ -65,14 +75,17 @@ impl Parts {
         let model = open_model(&model_path(&data)).map_err(|e| StartError::Data(format!("{e:#}")))?;
         let dns = judging::dns(&config)?;
         let checks = judging::checks(&config)?;
+        let hook: deliver::OnDelivered = Arc::new(move |_, took| latency.observe(took.as_secs_f64()));
         Ok(Arc::new(Parts {
             intake: Arc::new(LogIntake::new(log.clone())),
             directory: Arc::new(StoreDirectory::new(store.clone())),
             lists: Arc::new(Lists::new(dns.clone(), &checks)),
             keys: Arc::new(RwLock::new(Arc::new(keys))),
             model: Arc::new(RwLock::new(model)),
+            reputation: Arc::new(Reputation::new(store.clone())),
             today: Arc::default(),
-            delivered: Arc::default(),
+            delivered: Arc::new(deliver::Shared { on_delivered: Some(hook), ..deliver::Shared::default() }),
+            tallies: Arc::default(),
             delivery: delivery(&config)?,
             relay: Arc::new(relay::Network::new(relay_options(&config))),
             config,

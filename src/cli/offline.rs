@@ -4,6 +4,7 @@ use super::args::{Judge, KeysCommand, LinkCommand, LogCommand, Train};
 use super::{Failure, exit, output};
 use crate::app::keys;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use tidegate_actors::rewrite_links;
 use tidegate_schemas::link::{Link, LinkKeys, token_of};
@@ -30,7 +31,9 @@ pub(super) fn train(args: &Train) -> Result<(), Failure> {
     let path = crate::app::model_path(&args.data);
     let mut model = crate::app::open_model(&path).map_err(|e| Failure::new(exit::DATA, e))?;
     progress(messages, |raw| {
-        model.learn(&raw, args.spam);
+        // The mark is named by what was marked: the same file twice teaches once.
+        let id = format!("train:{}:{}", args.spam, hex::encode(Sha256::digest(&raw)));
+        model.learn(&id, &raw, args.spam);
         Ok(())
     })?;
     model.save(&path).map_err(|e| Failure::new(exit::IO, e))
@@ -118,10 +121,21 @@ pub(super) fn keys(command: &KeysCommand, data: &PathBuf) -> Result<(), Failure>
 
 pub(super) fn log(command: &LogCommand) -> Result<(), Failure> {
     let LogCommand::Verify { data } = command;
-    let report = crate::backends::log::verify(&crate::app::log_path(data))?;
-    output::line(&report.to_string());
-    if report.is_sound() {
+    let report = crate::backends::log::verify(data)?;
+    print_report(&report);
+    if report.whole() {
         return Ok(());
     }
     Err(Failure::text(exit::DATA, "the log is damaged; see above"))
+}
+
+fn print_report(report: &crate::backends::log::verify::Report) {
+    for segment in &report.segments {
+        let state = segment.damage.as_deref().unwrap_or("sound");
+        output::line(&format!("{}  {} frames  {state}", segment.file.display(), segment.frames));
+    }
+    for (topic, count) in &report.records {
+        output::line(&format!("{topic}  {count} records"));
+    }
+    output::line(&format!("store  {} changes", report.changes));
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::Future;
+use tidegate_actors::ports::fakes::MemoryStore;
 use tidegate_actors::requeue::Requeue;
 use tidegate_actors::stage::{Port, Stage, Step, Trouble};
 use tidegate_schemas::rows::{DeadRow, SentRow};
@@ -513,7 +514,8 @@ fn fifty_thousand_deferred_mails_cost_nothing_and_come_back_when_due() {
             |n: u64| Record::from(Mail { id: format!("{n:05}"), due_ms: 600_000 + n, ..Mail::default() });
         let output = |n| Output { topic: "in".into(), key: Bytes::new(), value: mail(n).encode() };
         log.append(Batch { outputs: (0..50_000).map(output).collect(), writes: Vec::new() }).await.unwrap();
-        let factory: Factory = Arc::new(|| Arc::new(Requeue::with_clock(paused_ms)));
+        let store = Arc::new(MemoryStore::default());
+        let factory: Factory = Arc::new(move || Arc::new(Requeue::with_clock(store.clone(), paused_ms)));
         let (parts, orders) = parts(&log, &[("requeue", factory)], 64);
         let worked = parts.meters.stages[0].retry.clone();
         let lane = tokio::task::spawn_local(Lane::new(parts).run());

@@ -10,10 +10,10 @@ use mail_parser::{Address, Message, MessageParser, MessagePart, MimeHeaders, Par
 
 /// Text kept for the classifier and the rules, octets.
 pub(crate) const MAX_TEXT: usize = 64 * 1024;
-/// Messages inside messages that are read.
+/// Messages inside messages that are read; deeper ones stay as parts of type `message/rfc822`.
 const MAX_NESTED: usize = 3;
-/// Parts that are read.
-const MAX_PARTS: usize = 200;
+/// Parts that are read; a message with more is called so by a rule, since the rest goes unseen.
+pub(crate) const MAX_PARTS: usize = 1_000;
 /// Header fields that are read, and octets of the header block.
 const MAX_FIELDS: usize = 400;
 const MAX_HEADER: usize = 256 * 1024;
@@ -107,7 +107,6 @@ fn collect<'p>(message: &'p Message<'_>, depth: usize, out: &mut Vec<Part<'p>>) 
         match &part.body {
             PartType::Multipart(_) => {}
             PartType::Message(inner) if depth < MAX_NESTED => collect(inner, depth + 1, out),
-            PartType::Message(_) => {}
             _ => out.push(leaf(part)),
         }
     }

@@ -9,7 +9,7 @@ use flate2::read::{DeflateDecoder, GzDecoder};
 use std::io::Read;
 
 /// Entries looked at in all archives of one message.
-const MAX_ENTRIES: usize = 2_000;
+const MAX_ENTRIES: usize = 5_000;
 /// Octets inflated for one message.
 const MAX_INFLATED: usize = 16 * 1024 * 1024;
 /// Octets inflated of an entry only to see what it is.

@@ -147,7 +147,7 @@ fn nested_bombs_that_lie_about_their_size_stop_at_the_budget() {
 
 #[test]
 fn an_archive_of_very_many_entries_is_a_bomb() {
-    let files: Vec<File<'_>> = (0..2_100).map(|_| file("a", b"")).collect();
+    let files: Vec<File<'_>> = (0..5_100).map(|_| file("a", b"")).collect();
     assert_eq!(found("a.zip", &zip(&files)), ["ARCHIVE_BOMB"]);
 }
 

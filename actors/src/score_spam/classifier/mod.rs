@@ -196,7 +196,7 @@ impl Model {
         for (slot, word) in named {
             let share = self.weights.share(*slot) * sign;
             let least = if best.len() < TOLD { 0.0 } else { best.last().map_or(0.0, |b| b.0) };
-            if share <= least || word.len() < 3 {
+            if share <= least || word.len() < 3 || best.iter().any(|b| b.1 == *word) {
                 continue;
             }
             let at = best.partition_point(|b| b.0 >= share);

@@ -50,6 +50,10 @@ fn a_trained_model_tells_the_classes_apart_and_says_by_which_words() {
     assert!(spam.probability > 0.9 && ham.probability < 0.1, "{spam:?} {ham:?}");
     let known = |word: &String, own: &[&str]| own.contains(&word.as_str()) || word.contains(".test");
     assert!(!spam.telling.is_empty() && spam.telling.iter().any(|w| known(w, SPAM)), "{:?}", spam.telling);
+    let mut once = spam.telling.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), spam.telling.len());
     assert!(!ham.telling.iter().any(|w| SPAM.contains(&w.as_str())), "{:?}", ham.telling);
 }
 

@@ -17,6 +17,15 @@ fn shown<'v>(view: &'v View<'_>) -> impl Iterator<Item = &'v Part<'v>> {
     view.parts.iter().filter(|p| !p.attached && p.kind.starts_with("text/"))
 }
 
+pub(super) fn many_parts(view: &View<'_>) -> Option<String> {
+    let most = super::super::parsed::MAX_PARTS;
+    (view.parts.len() >= most).then(|| format!("{most} parts or more"))
+}
+
+pub(super) fn too_deep(view: &View<'_>) -> Option<String> {
+    view.parts.iter().any(|p| p.kind == "message/rfc822").then(|| "a message too deep inside others".to_owned())
+}
+
 pub(super) fn invisible(view: &View<'_>) -> Option<String> {
     let found = view.parsed.invisible;
     (found >= 3).then(|| format!("{found} invisible characters inside words"))

@@ -126,6 +126,8 @@ pub static TABLE: &[Rule] = &[
     rule("SINGLE_HOP", 0.3, Group::Header, "no Received field: handed in by the writing program itself", header::single_hop),
     rule("FORGED_TIDEGATE", 0.5, Group::Header, "came with verdict fields in our name, which were removed", header::forged_tidegate),
 
+    rule("MIME_MANY_PARTS", 3.0, Group::Mime, "more parts than are looked at", body::many_parts),
+    rule("MIME_TOO_DEEP", 2.0, Group::Mime, "messages in messages, deeper than is looked at", body::too_deep),
     rule("MIME_INVISIBLE", 1.5, Group::Mime, "words broken by invisible characters", body::invisible),
     rule("MIME_BASE64_TEXT", 0.8, Group::Mime, "plain ASCII text hidden in base64", body::base64_text),
     rule("MIME_CHARSET_UNKNOWN", 0.7, Group::Mime, "a charset that does not exist", body::charset_unknown),

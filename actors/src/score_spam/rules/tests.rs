@@ -295,6 +295,19 @@ fn a_group_adds_no_more_than_its_cap() {
 }
 
 #[test]
+fn what_is_too_much_to_look_at_is_said() {
+    let many = |n: usize| {
+        let head = format!("{CLEAN}Content-Type: multipart/mixed; boundary=b\r\n\r\n");
+        head + &"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n".repeat(n) + "--b--\r\n"
+    };
+    assert!(codes(&many(1_100)).contains(&"MIME_MANY_PARTS".to_owned()));
+    assert!(!codes(&many(50)).contains(&"MIME_MANY_PARTS".to_owned()));
+    let deep = |n: usize| format!("{}\r\nx\r\n", "Content-Type: message/rfc822\r\n\r\n".repeat(n) + CLEAN);
+    assert!(codes(&deep(6)).contains(&"MIME_TOO_DEEP".to_owned()));
+    assert!(!codes(&deep(2)).contains(&"MIME_TOO_DEEP".to_owned()));
+}
+
+#[test]
 fn codes_stand_once_in_the_table() {
     let mut codes: Vec<&str> = TABLE.iter().map(|r| r.code).collect();
     codes.sort_unstable();
