@@ -53,6 +53,11 @@ impl Lane {
         if !flight.leave(&hop) {
             return None;
         }
+        if !matches!(worked.result, Err(Trouble::Retry { .. }))
+            && let Some(progress) = self.progress.get_mut(hop.stage)
+        {
+            *progress = Instant::now();
+        }
         match worked.result {
             Ok(step) => self.follow(hop, step, flight, hops),
             Err(Trouble::Retry { after, why }) => {
@@ -117,9 +122,15 @@ impl Lane {
         }
     }
 
-    /// Records that did not come back in time.
+    /// Records that did not come back in time. A stage that works off a long batch is late with its last
+    /// records, but it gets others done; so the time counts from its last answer.
     pub(crate) fn stuck(&self, flight: &Flight) -> Option<Death> {
-        let late = flight.overdue(Instant::now(), &self.deadlines);
+        let now = Instant::now();
+        let mut late = flight.overdue(now, &self.deadlines);
+        late.retain(|hop| {
+            let still = self.progress.get(hop.stage).map(|at| now - *at);
+            still.zip(self.deadlines.get(hop.stage)).is_some_and(|(still, deadline)| still >= *deadline)
+        });
         let stage = late.first()?.stage;
         let deadline = self.deadlines.get(stage)?;
         let culprits = late.iter().filter(|h| h.stage == stage).map(|h| h.index).collect();

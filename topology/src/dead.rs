@@ -9,6 +9,9 @@ use std::fmt::Write as _;
 use tidegate_schemas::rows::DeadRow;
 use tidegate_schemas::{Record, Row, Write};
 
+/// A panic may print whole mails; of its text so many characters are kept.
+const WHY: usize = 1_000;
+
 /// The row for a record that was read at this offset.
 pub(crate) fn row(seat: &Seat, offset: u64, value: &Bytes, stage: &str, why: &str) -> DeadRow {
     let tenant = Record::decode(value).map(|r| r.tenant().to_owned()).unwrap_or_default();
@@ -18,7 +21,7 @@ pub(crate) fn row(seat: &Seat, offset: u64, value: &Bytes, stage: &str, why: &st
         partition: seat.partition,
         offset,
         stage: stage.to_owned(),
-        why: why.to_owned(),
+        why: why.chars().take(WHY).collect(),
         at_ms: tidegate_schemas::now_ms(),
         tenant,
         record: hex(value),

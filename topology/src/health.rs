@@ -54,9 +54,10 @@ impl LaneState {
         }
     }
 
-    /// Whether all is well with a lane in this state.
+    /// Whether a lane in this state goes on, or will by itself. A lane that waits for the log or backs off is
+    /// well in this sense: to restart the process would not help it.
     pub fn is_well(self) -> bool {
-        matches!(self, LaneState::Starting | LaneState::Running | LaneState::Draining)
+        !matches!(self, LaneState::Stopped | LaneState::Failed | LaneState::Stuck)
     }
 }
 

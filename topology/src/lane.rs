@@ -75,6 +75,8 @@ pub(crate) struct Lane {
     pub(crate) parts: Parts,
     pub(crate) seat: Seat,
     pub(crate) deadlines: Vec<Duration>,
+    /// When each stage last got something done.
+    pub(crate) progress: Vec<Instant>,
     pub(crate) generation: Option<Generation>,
 }
 
@@ -97,8 +99,9 @@ impl Lane {
             topic: parts.plan.topic.clone(),
             partition: parts.partition,
         };
-        let deadlines = parts.plan.stages.iter().map(|s| s.deadline).collect();
-        Lane { parts, seat, deadlines, generation: None }
+        let deadlines: Vec<Duration> = parts.plan.stages.iter().map(|s| s.deadline).collect();
+        let progress = vec![Instant::now(); deadlines.len()];
+        Lane { parts, seat, deadlines, progress, generation: None }
     }
 
     /// Works until told otherwise, or until it can't. Must run inside a `LocalSet`.

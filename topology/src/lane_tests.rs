@@ -50,6 +50,7 @@ fn word(record: &Record) -> String {
 struct Book {
     worked: Mutex<BTreeMap<String, usize>>,
     gate: Notify,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Book {
@@ -88,6 +89,10 @@ impl Stage for Obedient {
             "panic-once" if times == 1 => panic!("stumbled"),
             "hang" => std::future::pending::<()>().await,
             "gate" => self.book.gate.notified().await,
+            "turn" => {
+                let _turn = self.book.turn.lock().await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
             "slow" => tokio::time::sleep(Duration::from_secs(20)).await,
             "retry" if times <= 3 => {
                 return Err(Trouble::Retry { after: Duration::from_secs(7), why: "store is away".into() });
@@ -268,6 +273,17 @@ fn a_stuck_stage_is_aborted_and_its_mail_goes_to_dead_after_three_times() {
         assert_eq!(bench.book.count("second:second:hang x"), 3);
         assert_eq!(bench.book.count("second:a"), 1, "what was finished is not worked again");
         assert_eq!(bench.book.count("second:b"), 1, "what was finished is not worked again");
+    });
+}
+
+#[test]
+fn a_long_batch_that_moves_is_not_taken_for_stuck() {
+    paused(async {
+        let words: Vec<String> = (0..100).map(|n| format!("first:turn {n}")).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let bench = Bench::start(&["first"], &words).await;
+        bench.committed(100).await;
+        assert!(words.iter().all(|word| bench.book.count(&format!("first:{word}")) == 1));
     });
 }
 

@@ -17,6 +17,7 @@ const KNOWN: &[Known] = &[
     known("learn_whitelist", false, &[]),
     known("rate_reputation", false, &[]),
     known("train_filter", false, &[]),
+    known("keep_ledger", false, &[]),
 ];
 
 fn shipped() -> Plan {

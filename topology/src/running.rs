@@ -84,20 +84,20 @@ impl Running {
         factories: &HashMap<&'static str, Factory>,
         metrics: &Metrics,
     ) -> Result<Running, StartError> {
-        Running::start_with(plan, &log, factories, metrics, Rules::default())
+        Running::start_with(plan, log, factories, metrics, Rules::default())
     }
 
     /// As [`Running::start`], with other limits of supervision.
     pub fn start_with(
         plan: &Plan,
-        log: &Arc<dyn Log>,
+        log: Arc<dyn Log>,
         factories: &HashMap<&'static str, Factory>,
         metrics: &Metrics,
         rules: Rules,
     ) -> Result<Running, StartError> {
         let (orders, told) = watch::channel(Order::Run);
         let (failed, failure) = watch::channel(None);
-        let mut made = Vec::new();
+        let mut seats = Vec::new();
         for lane in &plan.lanes {
             let lane = Arc::new(lane.clone());
             let stages = lane.stages.iter().map(|stage| {
@@ -105,22 +105,18 @@ impl Running {
                 factory.ok_or_else(|| StartError::NoFactory(stage.name.clone()))
             });
             let stages = stages.collect::<Result<Vec<Factory>, StartError>>()?;
-            for partition in 0..lane.partitions {
-                let meters = metrics.lane(&lane, partition);
-                made.push(Parts {
-                    plan: lane.clone(),
-                    partition,
-                    log: log.clone(),
-                    factories: stages.clone(),
-                    board: Arc::new(Board::new(meters.state.clone())),
-                    meters,
-                    supervision: Supervision::new(rules),
-                    orders: told.clone(),
-                });
-            }
+            seats.extend((0..lane.partitions).map(|partition| (lane.clone(), stages.clone(), partition)));
         }
+        let made =
+            seats.into_iter().zip(std::iter::repeat(log)).map(|((plan, factories, partition), log)| {
+                let meters = metrics.lane(&plan, partition);
+                let board = Arc::new(Board::new(meters.state.clone()));
+                let supervision = Supervision::new(rules);
+                let orders = told.clone();
+                Parts { plan, partition, log, factories, meters, supervision, orders, board }
+            });
         // Dropping `orders` on an early return ends the threads that have begun.
-        let lanes = made.into_iter().map(|parts| start_thread(parts, failed.clone()));
+        let lanes = made.map(|parts| start_thread(parts, failed.clone()));
         Ok(Running { lanes: lanes.collect::<Result<Vec<Place>, StartError>>()?, orders, failure })
     }
 

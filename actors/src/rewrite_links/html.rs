@@ -58,7 +58,8 @@ pub(super) struct Page {
 
 /// Scans a page.
 pub(super) fn scan(view: &[u8]) -> Page {
-    let mut scanner = Scanner { view, page: Page::default(), frames: Vec::new(), anchor: None };
+    let mut scanner =
+        Scanner { view, page: Page::default(), frames: Vec::new(), anchor: None, conditional: false };
     scanner.run(0, view.len());
     scanner.close_anchor(view.len());
     scanner.page
@@ -112,6 +113,8 @@ struct Scanner<'a> {
     /// SVG or MathML (true) and HTML inside them (false), innermost last.
     frames: Vec<bool>,
     anchor: Option<usize>,
+    /// Inside a conditional comment, where no comment can begin.
+    conditional: bool,
 }
 
 fn is_space(octet: u8) -> bool {
@@ -339,7 +342,7 @@ impl Scanner<'_> {
     /// `<!`: a comment, CDATA, a doctype or something bogus.
     fn declaration(&mut self, at: usize, to: usize) -> usize {
         let rest = &self.view[at.min(to)..to];
-        if rest.starts_with(b"--") {
+        if rest.starts_with(b"--") && !self.conditional {
             return self.comment(at + 2, to);
         }
         if self.is_foreign() && rest.starts_with(b"[CDATA[") {
@@ -364,7 +367,9 @@ impl Scanner<'_> {
         {
             let frames = std::mem::take(&mut self.frames);
             let anchor = self.anchor.take();
+            self.conditional = true;
             self.run(start + open + 2, start + length);
+            self.conditional = false;
             self.close_anchor(start + length);
             (self.frames, self.anchor) = (frames, anchor);
         }

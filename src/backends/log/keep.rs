@@ -251,3 +251,7 @@ fn chunks(found: Vec<Found>) -> Vec<Vec<Found>> {
     }
     out
 }
+
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod tests;

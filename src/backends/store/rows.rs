@@ -232,10 +232,7 @@ impl Rows {
             live(expires_ms, now_ms).then_some((key, expires_ms, value))
         });
         let rows = rows.collect();
-        let next = bound.map(|mut key| {
-            key.push(0);
-            key
-        });
+        let next = bound.map(|key| [key.as_slice(), &[0]].concat());
         Ok(Page { rows, next })
     }
 
@@ -309,6 +306,12 @@ impl Rows {
             facts.insert(APPLIED, sequence).map_err(RowsError::of)?;
         }
         transaction.commit().map_err(RowsError::of)
+    }
+
+    /// Nothing reaches redb while the guard lives.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.writing.lock()
     }
 
     /// Removes rows that expired before `now_ms`, up to a limit; gives how many.
