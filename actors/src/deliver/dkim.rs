@@ -4,6 +4,8 @@
 use mail_auth::common::crypto::{Ed25519Key, RsaKey, Sha256};
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dkim::{DkimSigner, Done};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -65,21 +67,13 @@ impl Keys {
 }
 
 fn signer(domain: &str, selector: &str, pem: &str) -> Result<Signer, String> {
-    if let Ok(key) = RsaKey::<Sha256>::from_pkcs8_pem(pem) {
+    let private = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| e.to_string())?;
+    if let Ok(key) = RsaKey::<Sha256>::from_key_der(private.clone_key()) {
         return Ok(Signer::Rsa(DkimSigner::from_key(key).domain(domain).selector(selector).headers(FIELDS)));
     }
-    if let Ok(key) = RsaKey::<Sha256>::from_rsa_pem(pem) {
-        return Ok(Signer::Rsa(DkimSigner::from_key(key).domain(domain).selector(selector).headers(FIELDS)));
-    }
-    let der = der_of(pem).ok_or("neither an RSA nor an Ed25519 private key")?;
-    let key = Ed25519Key::from_pkcs8_maybe_unchecked_der(&der).map_err(|e| e.to_string())?;
+    let key = Ed25519Key::from_pkcs8_maybe_unchecked_der(private.secret_der())
+        .map_err(|_| "neither an RSA nor an Ed25519 private key".to_owned())?;
     Ok(Signer::Ed25519(DkimSigner::from_key(key).domain(domain).selector(selector).headers(FIELDS)))
-}
-
-fn der_of(pem: &str) -> Option<Vec<u8>> {
-    use base64::Engine as _;
-    let body: String = pem.lines().filter(|l| !l.starts_with("-----")).map(str::trim).collect();
-    base64::engine::general_purpose::STANDARD.decode(body).ok()
 }
 
 #[cfg(test)]

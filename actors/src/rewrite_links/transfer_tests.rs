@@ -82,7 +82,7 @@ proptest! {
             prop_assert_eq!(decoded.octets(&body), octets.as_slice());
             let mut after = Vec::new();
             write(coding, &body, &decoded, &changes, &mut after);
-            prop_assert_eq!(&plain(coding, &after), &expected);
+            prop_assert_eq!(&plain(coding, &after), &expected, "{:?} {:?} {:?}", coding, String::from_utf8_lossy(&body), String::from_utf8_lossy(&after));
             if coding != Coding::Identity {
                 prop_assert!(after.split(|b| *b == b'\n').all(|l| l.len() <= 77));
             }
