@@ -7,7 +7,6 @@ use crate::app::Parts;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tidegate_actors::check_dns::CheckDns;
-use tidegate_actors::deliver::Deliver;
 use tidegate_actors::detect_sender::DetectSender;
 use tidegate_actors::hold::Hold;
 use tidegate_actors::keep_ledger::KeepLedger;

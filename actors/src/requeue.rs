@@ -47,7 +47,8 @@ impl Stage for Requeue {
         }
         // An operator removed it, or sent a copy on its way already: here is where it ends.
         let marked = get_row::<MarkRow>(&*self.store, &mail.id, "").await;
-        let marked = marked.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
+        let marked =
+            marked.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
         if marked.is_some() {
             return Ok(Step::done());
         }
@@ -73,7 +74,10 @@ mod tests {
     #[tokio::test]
     async fn a_due_mail_goes_on_unchanged() {
         for due_ms in [0, 43_199_999, 43_200_000] {
-            let step = Requeue::with_clock(Arc::new(MemoryStore::default()), at_noon).work(due(due_ms)).await.unwrap();
+            let step = Requeue::with_clock(Arc::new(MemoryStore::default()), at_noon)
+                .work(due(due_ms))
+                .await
+                .unwrap();
             assert_eq!(step.out, vec![(Port::Next, due(due_ms))]);
             assert!(step.writes.is_empty());
         }
@@ -81,7 +85,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_mail_not_yet_due_waits_just_as_long_as_is_left() {
-        let trouble = Requeue::with_clock(Arc::new(MemoryStore::default()), at_noon).work(due(43_200_250)).await.unwrap_err();
+        let trouble = Requeue::with_clock(Arc::new(MemoryStore::default()), at_noon)
+            .work(due(43_200_250))
+            .await
+            .unwrap_err();
         assert!(matches!(trouble, Trouble::Retry { after, .. } if after == Duration::from_millis(250)));
     }
 

@@ -64,17 +64,13 @@ struct Query {
 }
 
 /// Serves the API until told to stop.
-pub async fn serve(desk: Arc<Desk>, listener: tokio::net::TcpListener, token: String, mut stop: watch::Receiver<bool>) {
-    let routes = routes(desk, token);
-    let stopped = async move {
-        let _ended = stop.wait_for(|stop| *stop).await;
-    };
-    warp::serve(routes).incoming(listener).graceful(stopped).run().await;
+pub async fn serve(desk: Arc<Desk>, listener: tokio::net::TcpListener, token: String, stop: watch::Receiver<bool>) {
+    crate::web::plain::serve(routes(desk, token), listener, stop).await;
 }
 
-fn routes(desk: Arc<Desk>, token: String) -> impl Filter<Extract = (impl Reply,), Error = warp::Rejection> + Clone {
+fn routes(desk: Arc<Desk>, token: String) -> warp::filters::BoxedFilter<(warp::reply::Response,)> {
     let token = Arc::new(token);
-    warp::path("api")
+    let known = warp::path("api")
         .and(warp::path("v1"))
         .and(warp::method())
         .and(warp::path::tail())
@@ -95,7 +91,9 @@ fn routes(desk: Arc<Desk>, token: String) -> impl Filter<Extract = (impl Reply,)
                     Err(error) => reply(status(&error), &json!({"error": error.to_string()})),
                 }
             }
-        })
+        });
+    let other = warp::any().map(|| reply(StatusCode::BAD_REQUEST, &json!({"error": "no request of this API"})));
+    known.or(other).unify().boxed()
 }
 
 fn reply(status: StatusCode, value: &Value) -> warp::reply::Response {

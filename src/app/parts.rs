@@ -84,7 +84,7 @@ impl Parts {
             model: Arc::new(RwLock::new(model)),
             reputation: Arc::new(Reputation::new(store.clone())),
             today: Arc::default(),
-            delivered: Arc::new(deliver::Shared { on_delivered: Some(hook), ..deliver::Shared::default() }),
+            delivered: Arc::new(deliver::Shared::with_hook(hook)),
             tallies: Arc::default(),
             delivery: delivery(&config)?,
             relay: Arc::new(relay::Network::new(relay_options(&config))),
@@ -121,10 +121,12 @@ pub fn model_path(data: &Path) -> PathBuf {
 
 /// The model of a file; an empty one when there is none yet.
 pub fn open_model(path: &Path) -> anyhow::Result<Model> {
-    if !path.exists() {
-        return Ok(Model::default());
+    let (model, damaged) = Model::load_or_new(path);
+    if let Some(error) = damaged {
+        // A filter that forgot is better than a gateway that stands still; the file is kept beside.
+        tracing::error!(%error, "the classifier starts empty");
     }
-    Ok(Model::load(path)?)
+    Ok(model)
 }
 
 fn open_log(config: &Config, data: &Path, plan: &Plan) -> Result<Arc<Embedded>, StartError> {
@@ -183,7 +185,7 @@ fn relay_options(config: &Config) -> relay::Options {
 }
 
 /// The settings of `deliver`.
-pub fn delivery(config: &Config) -> Result<deliver::Settings, StartError> {
+pub(super) fn delivery(config: &Config) -> Result<deliver::Settings, StartError> {
     let route = |text: &str| deliver::route::Route::parse(text).map_err(|e| StartError::Config(e.to_string()));
     let hours = |hours: u64| Duration::from_secs(hours * 3_600);
     let mut keys = Vec::new();

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The server's TLS settings.
-pub fn server_config(config: &crate::config::Config, data: &Path) -> Result<Arc<rustls::ServerConfig>, StartError> {
+pub(super) fn server_config(config: &crate::config::Config, data: &Path) -> Result<Arc<rustls::ServerConfig>, StartError> {
     let (chain, key) = match (&config.tls.certificate, &config.tls.key) {
         (Some(chain), Some(key)) => {
             let (chain, key) = (config.base.join(chain), config.base.join(key));

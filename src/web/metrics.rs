@@ -15,7 +15,7 @@ pub async fn serve(
     registry: Registry,
     health: Health,
     listener: tokio::net::TcpListener,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let metrics = warp::path!("metrics").and(warp::get()).map(move || text(&registry));
     let health = warp::path!("health").and(warp::get()).map(move || {
@@ -23,10 +23,9 @@ pub async fn serve(
         let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         warp::reply::with_status(warp::reply::json(&json!({"well": well, "parts": parts})), status)
     });
-    let stopped = async move {
-        let _ended = stop.wait_for(|stop| *stop).await;
-    };
-    warp::serve(metrics.or(health)).incoming(listener).graceful(stopped).run().await;
+    let nothing = warp::any().map(|| StatusCode::NOT_FOUND);
+    let routes = metrics.or(health).or(nothing).map(Reply::into_response).boxed();
+    super::plain::serve(routes, listener, stop).await;
 }
 
 fn text(registry: &Registry) -> warp::reply::Response {

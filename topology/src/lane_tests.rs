@@ -441,6 +441,19 @@ fn drain_does_not_wait_for_a_record_that_waits() {
 }
 
 #[test]
+fn drain_commits_what_is_finished_before_a_record_that_waits() {
+    paused(async {
+        let bench = Bench::start(&["first"], &["a", "first:gate x", "first:retry y"]).await;
+        bench.committed(1).await;
+        bench.book.gate.notify_waiters();
+        bench.orders.send_replace(Order::Drain);
+        assert_eq!(bench.lane.await.unwrap(), Ended::Drained);
+        assert_eq!(bench.log.commits().last().map(|(_, next)| *next), Some(2));
+        assert_eq!(on(&bench.log, "out"), ["a", "first:gate x"]);
+    });
+}
+
+#[test]
 fn an_idle_lane_drains_at_once() {
     paused(async {
         let bench = Bench::start(&["first"], &[]).await;

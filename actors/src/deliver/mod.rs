@@ -83,7 +83,7 @@ pub struct Shared {
     /// Reports made.
     pub reports: AtomicU64,
     /// Called for each mail that was handed over whole or in part.
-    pub on_delivered: Option<OnDelivered>,
+    on_delivered: Option<OnDelivered>,
 }
 
 impl Default for Shared {
@@ -98,6 +98,11 @@ impl Default for Shared {
 }
 
 impl Shared {
+    /// One that calls this hook.
+    pub fn with_hook(hook: OnDelivered) -> Shared {
+        Shared { on_delivered: Some(hook), ..Shared::default() }
+    }
+
     fn key(mail: &Mail, recipient: &str) -> String {
         format!("{} {recipient}", mail.id)
     }

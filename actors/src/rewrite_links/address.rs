@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn what_is_no_web_address_is_left_or_reported() {
-        for other in ["", "#top", "mailto:a@b.test", "tel:1", "cid:x@y", "page.html", "/page", "x-app://y", "http:"] {
+        for other in
+            ["", "#top", "mailto:a@b.test", "tel:1", "cid:x@y", "page.html", "/page", "x-app://y", "http:"]
+        {
             assert_eq!(read(other, None), Reading::Other, "{other}");
         }
         assert_eq!(read("java\tscript:alert(1)", None), Reading::Odd("LINK_JAVASCRIPT"));

@@ -4,7 +4,8 @@
 //! quoted-printable. Its old Content-Transfer-Encoding field is then kept in `X-Tidegate-Encoding` (base64url of
 //! the field's octets, `-` when there was none), so that the way back gives the old field and the old body. That
 //! field is believed only in a part in which a link of ours was opened, and only where it gives a field for a
-//! plain body with sound lines.
+//! plain body with sound lines. A body without sound lines (stray CR or LF, which SMTP does not let in) is not
+//! converted, since it could not be put back.
 
 use super::fields::first_word;
 use super::locate::Page;
@@ -60,7 +61,8 @@ pub(super) fn assemble(raw: &Bytes, edits: &[Edit<'_>]) -> Bytes {
 fn one(raw: &[u8], copied: usize, edit: &Edit<'_>, out: &mut Vec<u8>) -> usize {
     let leaf = edit.leaf;
     let body = &raw[leaf.body.clone()];
-    if leaf.coding == Coding::Identity && transfer::is_too_long(body, &edit.changes) {
+    let sound = || has_sound_lines(body, transfer::line_end(&raw[leaf.header.clone()]));
+    if leaf.coding == Coding::Identity && transfer::is_too_long(body, &edit.changes) && sound() {
         let at = fields(raw, copied, &converting(raw, leaf), out);
         out.extend_from_slice(&raw[at..leaf.body.start]);
         let mut octets = Vec::with_capacity(body.len() + edit.grown());

@@ -170,7 +170,8 @@ pub(super) fn percent(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&octet) = text.get(at) {
-        let pair = (text.get(at + 1).and_then(|b| hex_digit(*b)), text.get(at + 2).and_then(|b| hex_digit(*b)));
+        let pair =
+            (text.get(at + 1).and_then(|b| hex_digit(*b)), text.get(at + 2).and_then(|b| hex_digit(*b)));
         if let (b'%', (Some(high), Some(low))) = (octet, pair) {
             plain.push(high << 4 | low);
             at += 3;

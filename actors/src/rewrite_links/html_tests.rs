@@ -19,7 +19,17 @@ fn values_end_where_browsers_end_them() {
 
 #[test]
 fn what_is_no_tag_is_no_tag() {
-    for html in ["< a href=x>", "<a href=\"x", "<a href=x", "</a href=x>", "<?a href=x>", "<!a href=x>", "<", "<a", "</"] {
+    for html in [
+        "< a href=x>",
+        "<a href=\"x",
+        "<a href=x",
+        "</a href=x>",
+        "<?a href=x>",
+        "<!a href=x>",
+        "<",
+        "<a",
+        "</",
+    ] {
         assert_eq!(links(html), [""; 0], "{html}");
     }
     assert_eq!(links("<<a href=x>"), ["x"]);

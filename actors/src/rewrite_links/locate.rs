@@ -99,7 +99,13 @@ fn base_of(letters: Letters, octets: &[u8]) -> Option<Url> {
 }
 
 /// The setting of a value in a leaf.
-pub(super) fn setting<'a>(leaf: &Leaf, letters: Letters, base: Option<&'a Url>, raw: &[u8], quote: Quote) -> Setting<'a> {
+pub(super) fn setting<'a>(
+    leaf: &Leaf,
+    letters: Letters,
+    base: Option<&'a Url>,
+    raw: &[u8],
+    quote: Quote,
+) -> Setting<'a> {
     let newline = (leaf.coding != Coding::Base64).then(|| transfer::line_end(&raw[leaf.body.clone()]));
     Setting { letters, quote, base, delsp: leaf.delsp, newline }
 }
@@ -201,7 +207,11 @@ fn wrapped_once(
     {
         // A link of ours inside another's wrapper leads back to that wrapper, a bare one to what it replaced.
         let written = setting.letters.decode(value);
-        let carried = if written == address { hint::split(&address).1.to_owned() } else { setting.hint(value, &inner, quoted) };
+        let carried = if written == address {
+            hint::split(&address).1.to_owned()
+        } else {
+            setting.hint(value, &inner, quoted)
+        };
         return (inner, carried);
     }
     let hint = setting.hint(value, &address, quoted);

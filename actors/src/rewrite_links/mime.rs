@@ -127,7 +127,8 @@ struct Walk<'a> {
 
 /// Walks a message.
 pub(super) fn walk(raw: &[u8]) -> Tree {
-    let mut walk = Walk { raw, open: Vec::new(), tree: Tree::default(), dashes: memmem::Finder::new(b"\n--") };
+    let mut walk =
+        Walk { raw, open: Vec::new(), tree: Tree::default(), dashes: memmem::Finder::new(b"\n--") };
     walk.run();
     walk.tree
 }
@@ -281,7 +282,8 @@ impl Walk<'_> {
                 (head.end, head.body) = (at, next);
                 return head;
             }
-            if line.starts_with(b"<") || (line.starts_with(b"--") && self.delimiter_at(at).is_some()) {
+            let markup = line.starts_with(b"<") && head.coding_word.as_deref() != Some("base64");
+            if markup || (line.starts_with(b"--") && self.delimiter_at(at).is_some()) {
                 (head.end, head.body) = (at, at);
                 return head;
             }
@@ -309,7 +311,8 @@ impl Walk<'_> {
         let (name, value) = (text[..colon].trim_ascii_end(), &text[colon + 1..]);
         if name.eq_ignore_ascii_case(b"content-type") {
             let content = ContentType::read(value);
-            head.html |= matches!(content.kind.as_str(), "text/html" | "application/xhtml+xml" | "text/x-amp-html");
+            head.html |=
+                matches!(content.kind.as_str(), "text/html" | "application/xhtml+xml" | "text/x-amp-html");
             head.content.get_or_insert(content);
         } else if name.eq_ignore_ascii_case(b"content-transfer-encoding") {
             if head.coding.is_none() {

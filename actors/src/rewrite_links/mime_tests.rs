@@ -46,7 +46,10 @@ fn headers_end_at_a_blank_line_at_a_boundary_or_at_markup() {
 fn empty_parts_and_empty_messages_have_empty_bodies() {
     assert_eq!(bodies(""), [""]);
     assert_eq!(bodies("\r\n"), [""]);
-    assert_eq!(bodies("Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n\r\n--a\r\n\r\n\r\n--a--"), ["", ""]);
+    assert_eq!(
+        bodies("Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n\r\n--a\r\n\r\n\r\n--a--"),
+        ["", ""]
+    );
 }
 
 #[test]

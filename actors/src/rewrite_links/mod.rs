@@ -152,7 +152,12 @@ fn restoring(
         }
         let Some(address) = decode(&link) else { continue };
         let original = setting.original(hint::split(&link).1, &address, decode);
-        changes.push(Change { start: span.start, end: span.end, octets: original.octets, quoted: original.quoted });
+        changes.push(Change {
+            start: span.start,
+            end: span.end,
+            octets: original.octets,
+            quoted: original.quoted,
+        });
     }
     changes.sort_by_key(|c| c.start);
     changes
@@ -167,7 +172,8 @@ fn render(raw: &Bytes, located: &Located, encode: &mut dyn FnMut(&str) -> Option
         for site in &page.sites {
             let Some(mut link) = encode(&site.address).filter(|l| is_plain(l)) else { continue };
             link.push_str(&site.hint);
-            let octets = if page.letters.width() == 1 { link.into_bytes() } else { page.letters.encode(&link) };
+            let octets =
+                if page.letters.width() == 1 { link.into_bytes() } else { page.letters.encode(&link) };
             edit.changes.push(Change { start: site.start, end: site.end, octets, quoted: None });
             rewritten += 1;
         }

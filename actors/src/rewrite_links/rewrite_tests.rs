@@ -74,7 +74,9 @@ fn every_kind_of_live_attribute_is_rewritten_and_nothing_else() {
     becomes("<svg><a xlink:href=\"http://a.test/\">", &format!("<svg><a xlink:href=\"{a}\">"));
     becomes("<iframe src=\"http://a.test/\"></iframe>", &format!("<iframe src=\"{a}\"></iframe>"));
     becomes("<v:roundrect href=\"http://a.test/\">", &format!("<v:roundrect href=\"{a}\">"));
-    stays("<img src=\"http://a.test/\"><link href=\"http://a.test/\"><p href=\"http://a.test/\">http://a.test/");
+    stays(
+        "<img src=\"http://a.test/\"><link href=\"http://a.test/\"><p href=\"http://a.test/\">http://a.test/",
+    );
     stays("<a name=\"http://a.test/\" data-href=\"http://a.test/\"><form formaction=http://a.test/>");
 }
 
@@ -89,16 +91,15 @@ fn a_refresh_is_rewritten_inside_its_content() {
         "<meta content=5&#59;http://a.test/ http-equiv=refresh>",
         &format!("<meta content=5&#59;{a} http-equiv=refresh>"),
     );
-    stays("<meta http-equiv=refresh content=\"url=http://a.test/\"><meta http-equiv=x content=\"0;http://a.test/\">");
+    stays(
+        "<meta http-equiv=refresh content=\"url=http://a.test/\"><meta http-equiv=x content=\"0;http://a.test/\">",
+    );
 }
 
 #[test]
 fn of_duplicate_attributes_the_first_wins() {
     let a = link("http://a.test/");
-    becomes(
-        "<a href=http://a.test/ href=http://b.test/>",
-        &format!("<a href={a} href=http://b.test/>"),
-    );
+    becomes("<a href=http://a.test/ href=http://b.test/>", &format!("<a href={a} href=http://b.test/>"));
     stays("<a href=\"#x\" href=\"http://b.test/\">");
 }
 
@@ -110,7 +111,9 @@ fn the_way_a_value_was_written_comes_back() {
     let odd = "&#104;ttp://a.test/?b=1&amp;c=2";
     let hint = URL_SAFE_NO_PAD.encode(odd);
     becomes(&format!("<a href=\"{odd}\">"), &format!("<a href=\"{a}/~r.{hint}\">"));
-    for value in [" http://a.test/ ", "ht\ttp://a.test/x y", "http://a.test/'", "http://a.test/&quot;", "//a.test/ü"] {
+    for value in
+        [" http://a.test/ ", "ht\ttp://a.test/x y", "http://a.test/'", "http://a.test/&quot;", "//a.test/ü"]
+    {
         let raw = page(&format!("<a href=\"{value}\">"));
         let outcome = rewritten(&raw, &HTML);
         assert_eq!(outcome.rewritten, 1, "{value}");
@@ -121,7 +124,9 @@ fn the_way_a_value_was_written_comes_back() {
 #[test]
 fn schemes_that_are_not_the_web_stay_and_the_dangerous_ones_are_told() {
     stays("<a href=\"mailto:a@b.test\"><a href=tel:1><a href=cid:x><a href=\"#x\"><a href=\"/x\"><a href>");
-    let raw = page("<a href=\"java&#115;cript:x\"><a href=\"data:text/html,x\"><a href=\"VBScript:x\"><form action=javascript:y>");
+    let raw = page(
+        "<a href=\"java&#115;cript:x\"><a href=\"data:text/html,x\"><a href=\"VBScript:x\"><form action=javascript:y>",
+    );
     let outcome = rewritten(&raw, &HTML);
     let codes: Vec<_> = outcome.oddities.iter().map(|(code, _)| *code).collect();
     assert_eq!(codes, ["LINK_DATA", "LINK_JAVASCRIPT", "LINK_VBSCRIPT"]);
@@ -183,7 +188,14 @@ fn a_forged_or_damaged_hint_gives_the_address_plainly() {
     let a = link("http://a.test/?b&c");
     let forged = URL_SAFE_NO_PAD.encode("http://evil.test/");
     let breaking = URL_SAFE_NO_PAD.encode("http://a.test/?b&c\" onclick=\"x");
-    for hint in [format!("r.{forged}"), format!("r.{breaking}"), "r.!!".into(), "z".into(), "q.PQ".into(), String::new()] {
+    for hint in [
+        format!("r.{forged}"),
+        format!("r.{breaking}"),
+        "r.!!".into(),
+        "z".into(),
+        "q.PQ".into(),
+        String::new(),
+    ] {
         let back = restored(&page(&format!("<a href=\"{a}/~{hint}\">")), &HTML);
         assert_eq!(String::from_utf8_lossy(body(&back)), "<a href=\"http://a.test/?b&c\">", "{hint}");
     }
@@ -192,7 +204,8 @@ fn a_forged_or_damaged_hint_gives_the_address_plainly() {
 #[test]
 fn an_address_that_would_end_its_value_is_escaped_on_the_way_back() {
     for (quote, after) in [("\"", "\"http://a.test/&quot;> '<\""), ("'", "'http://a.test/\"> &#39;<'")] {
-        let back = restored(&page(&format!("<a href={quote}{}{quote}>", link("http://a.test/\"> '<"))), &HTML);
+        let back =
+            restored(&page(&format!("<a href={quote}{}{quote}>", link("http://a.test/\"> '<"))), &HTML);
         assert_eq!(String::from_utf8_lossy(body(&back)), format!("<a href={after}>"));
     }
     let back = restored(&page(&format!("<a href={}>", link("http://a.test/> x\n\u{1}"))), &HTML);
@@ -205,7 +218,10 @@ fn quoted_printable_changes_only_the_lines_with_the_link() {
     let raw = message("Content-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable", html);
     let outcome = rewritten(&raw, &HTML);
     let after = String::from_utf8(body(&outcome.raw).to_vec()).unwrap();
-    assert!(after.starts_with("one =e4 line   \r\n<a class=3D\"x\" href=3D\"https://links.test/u/1.a1."), "{after}");
+    assert!(
+        after.starts_with("one =e4 line   \r\n<a class=3D\"x\" href=3D\"https://links.test/u/1.a1."),
+        "{after}"
+    );
     assert!(after.ends_with("text\r\n=\r\nlast=20\r\n"), "{after}");
     assert!(after.lines().all(|l| l.len() <= 76), "{after}");
     let joined = after.replace("=\r\n", "");
@@ -238,18 +254,25 @@ fn base64_keeps_the_lines_before_the_link_and_its_width() {
     assert!(after.ends_with("\r\n\r\n"));
     assert!(after.lines().all(|l| l.len() <= 60));
     let plain = STANDARD.decode(after.replace("\r\n", "")).unwrap();
-    assert!(String::from_utf8(plain).unwrap().contains(&format!("<a href=\"{}\">yyy", link("http://a.test/"))));
+    assert!(
+        String::from_utf8(plain).unwrap().contains(&format!("<a href=\"{}\">yyy", link("http://a.test/")))
+    );
     assert_eq!(restored(&outcome.raw, &HTML), raw);
 }
 
 #[test]
 fn a_line_over_998_octets_makes_the_part_quoted_printable_and_restore_undoes_that() {
-    let html = format!("<p>{}\r\n é =\t\r\n<a href=\"http://a.test/\">{}</a>\r\n", "x".repeat(500), "y".repeat(940));
-    for field in ["Content-Transfer-Encoding: 8bit", "content-transfer-encoding:\r\n 8BIT (as ever)", "X: y"] {
+    let html =
+        format!("<p>{}\r\n é =\t\r\n<a href=\"http://a.test/\">{}</a>\r\n", "x".repeat(500), "y".repeat(940));
+    for field in ["Content-Transfer-Encoding: 8bit", "content-transfer-encoding:\r\n 8BIT (as ever)", "X: y"]
+    {
         let raw = message(&format!("{field}\r\nContent-Type: text/html; charset=utf-8"), &html);
         let outcome = rewritten(&raw, &HTML);
         let text = String::from_utf8(outcome.raw.to_vec()).unwrap();
-        assert!(text.contains("Content-Transfer-Encoding: quoted-printable\r\nX-Tidegate-Encoding: "), "{text}");
+        assert!(
+            text.contains("Content-Transfer-Encoding: quoted-printable\r\nX-Tidegate-Encoding: "),
+            "{text}"
+        );
         assert!(!text.to_ascii_lowercase().contains("8bit"));
         assert!(text.lines().skip(5).all(|l| l.len() <= 76), "{text}");
         assert_eq!(restored(&outcome.raw, &HTML), raw);
@@ -378,14 +401,13 @@ fn an_address_too_long_for_a_token_stays_and_is_told() {
 
 #[test]
 fn links_come_with_the_text_a_reader_sees() {
-    let raw = page("<a href=\"http://a.test/\"> My <b>bank</b>\n&amp; <img src=x> me</a> <a href='http://b.test/'>B<area href=http://c.test/>");
+    let raw = page(
+        "<a href=\"http://a.test/\"> My <b>bank</b>\n&amp; <img src=x> me</a> <a href='http://b.test/'>B<area href=http://c.test/>",
+    );
     let found = links_of(&raw);
     let shown: Vec<_> = found.iter().map(|f| (f.url.as_str(), f.text.as_deref())).collect();
-    let expected = [
-        ("http://a.test/", Some("My bank & me")),
-        ("http://b.test/", Some("B")),
-        ("http://c.test/", None),
-    ];
+    let expected =
+        [("http://a.test/", Some("My bank & me")), ("http://b.test/", Some("B")), ("http://c.test/", None)];
     assert_eq!(shown, expected);
 }
 
@@ -394,7 +416,13 @@ fn a_hostile_message_takes_linear_time() {
     let nested = "<!--[if a]>".repeat(60_000);
     let quotes = "<a href=\"http://a.test/\" x='".repeat(40_000);
     let boundaries = format!("--b{}\r\n", "x".repeat(60)).repeat(10_000);
-    for html in [nested, quotes, "<a ".repeat(200_000), "<script><!--<script>".repeat(40_000), "<svg>".repeat(100_000)] {
+    for html in [
+        nested,
+        quotes,
+        "<a ".repeat(200_000),
+        "<script><!--<script>".repeat(40_000),
+        "<svg>".repeat(100_000),
+    ] {
         let _ = restored(&rewritten(&page(&html), &ALL).raw, &ALL);
     }
     let many = message("Content-Type: multipart/mixed; boundary=b", boundaries);

@@ -37,7 +37,8 @@ impl RewriteLinks {
     async fn inbound(&self, mail: Mail) -> Result<Step, Trouble> {
         let first = mail.recipients.first().map_or("", |r| r.address.as_str());
         let facts = self.directory.domain(&domain_of(first)).await;
-        let facts = facts.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
+        let facts =
+            facts.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
         // A domain taken away while its mail was on the way: still no reason to let links through bare.
         let policy = facts.as_ref().map_or_else(|| Arc::new(Policy::default()), |f| f.policy.clone());
         if !policy.rewrite {
@@ -75,7 +76,8 @@ impl RewriteLinks {
         let mut step = Step::done();
         for recipient in recipients {
             let user = keys.pseudonym(&tenant, &recipient.address);
-            let mut link = Link { url: String::new(), tenant: tenant.clone(), user, mail: mail.trace.clone() };
+            let mut link =
+                Link { url: String::new(), tenant: tenant.clone(), user, mail: mail.trace.clone() };
             let mut encode = |address: &str| {
                 address.clone_into(&mut link.url);
                 keys.encode(site, &link).ok()

@@ -118,15 +118,23 @@ mod tests {
 
     #[test]
     fn punctuation_and_brackets_stay_outside() {
-        assert_eq!(found("See http://a.test/x, or <https://b.test/>.", false), ["http://a.test/x", "https://b.test/"]);
-        assert_eq!(found("(http://a.test/x_(y)) [http://b.test]", false), ["http://a.test/x_(y)", "http://b.test"]);
+        assert_eq!(
+            found("See http://a.test/x, or <https://b.test/>.", false),
+            ["http://a.test/x", "https://b.test/"]
+        );
+        assert_eq!(
+            found("(http://a.test/x_(y)) [http://b.test]", false),
+            ["http://a.test/x_(y)", "http://b.test"]
+        );
         assert_eq!(found("www.a.test! WWW.b.test?", false), ["www.a.test", "WWW.b.test"]);
         assert_eq!(found("<URL:http://a.test/>", false), ["http://a.test/"]);
     }
 
     #[test]
     fn what_only_looks_like_an_address_is_left() {
-        for text in ["http://", "xhttp://a.test", "a@www.b.test", "www.", "http:/a.test", "mailto:a@b.test", "12:30"] {
+        for text in
+            ["http://", "xhttp://a.test", "a@www.b.test", "www.", "http:/a.test", "mailto:a@b.test", "12:30"]
+        {
             assert_eq!(found(text, false), [""; 0], "{text}");
         }
     }

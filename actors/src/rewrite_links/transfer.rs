@@ -36,8 +36,8 @@ pub(super) struct Decoded {
     octets: Option<Vec<u8>>,
     /// Line starts, ascending; for base64 only those at a whole group.
     marks: Vec<Mark>,
-    /// Base64: after the last character of the encoded text.
-    tail: usize,
+    /// Stretches of base64 text, in order.
+    segments: Vec<Segment>,
 }
 
 /// A stretch of decoded octets and what replaces it.
@@ -59,6 +59,12 @@ impl Decoded {
     fn mark_at(&self, plain: usize) -> Mark {
         let after = self.marks.partition_point(|m| m.plain <= plain);
         after.checked_sub(1).and_then(|at| self.marks.get(at)).copied().unwrap_or(Mark { raw: 0, plain: 0 })
+    }
+
+    /// The base64 segment in which a decoded offset lies or ends.
+    fn segment_of(&self, plain: usize, length: usize) -> Segment {
+        let at = self.segments.partition_point(|s| s.plain < plain);
+        self.segments.get(at).copied().unwrap_or(Segment { raw: length, plain })
     }
 
     /// The encoded text of a decoded stretch without soft breaks, in a quoted-printable part.
@@ -112,7 +118,8 @@ pub(super) fn is_too_long(body: &[u8], changes: &[Change]) -> bool {
     let (mut line_end, mut length) = (0, 0);
     for change in changes {
         if change.start >= line_end {
-            let start = memchr::memrchr(b'\n', &body[line_end..change.start]).map_or(line_end, |n| line_end + n + 1);
+            let start =
+                memchr::memrchr(b'\n', &body[line_end..change.start]).map_or(line_end, |n| line_end + n + 1);
             line_end = memchr(b'\n', &body[change.end..]).map_or(body.len(), |n| change.end + n + 1);
             length = line_end - start;
         } else if change.end > line_end {
@@ -149,9 +156,11 @@ fn unit(body: &[u8], at: usize) -> Unit {
         [b'=', high, low, ..] if hex_digit(*high).is_some() && hex_digit(*low).is_some() => {
             Unit { raw: 3, plain: 1, ends_line: false }
         }
-        [b'=', ..] => soft_break(rest)
-            .map_or(Unit { raw: 1, plain: 1, ends_line: false }, |raw| Unit { raw, plain: 0, ends_line: true }),
-        [b'\r', b'\n', ..] => Unit { raw: 2, plain: 2, ends_line: true },
+        [b'=', ..] => soft_break(rest).map_or(Unit { raw: 1, plain: 1, ends_line: false }, |raw| Unit {
+            raw,
+            plain: 0,
+            ends_line: true,
+        }),
         [b'\n', ..] => Unit { raw: 1, plain: 1, ends_line: true },
         _ => Unit { raw: 1, plain: 1, ends_line: false },
     }
@@ -192,7 +201,7 @@ fn decode_quoted(body: &[u8]) -> Decoded {
         octets.extend_from_slice(&body[at..end.max(at)]);
         at = end.max(at);
     }
-    Decoded { octets: Some(octets), marks, tail: 0 }
+    Decoded { octets: Some(octets), marks, segments: Vec::new() }
 }
 
 /// Folds quoted-printable text.
@@ -205,6 +214,11 @@ impl Fold<'_> {
     /// Puts one encoded character. A break that would put a hyphen in front of a line comes one character
     /// earlier, so that no line of ours can be taken for a boundary.
     fn put(&mut self, out: &mut Vec<u8>, unit: &[u8]) {
+        if unit == b"\r" {
+            // Half of a line end: it stands behind the line, not in it.
+            out.push(b'\r');
+            return;
+        }
         if self.column + unit.len() > COLUMNS {
             let moved = match (unit, out.last()) {
                 (b"-", Some(last)) if last.is_ascii_alphanumeric() && !ends_in_escape(out) => out.pop(),
@@ -217,6 +231,18 @@ impl Fold<'_> {
         }
         out.extend_from_slice(unit);
         self.column += unit.len();
+    }
+
+    /// Puts the white space that `text` begins with. At a line's end readers take it off; with a soft break in
+    /// it they would take off less.
+    fn put_blank(&mut self, out: &mut Vec<u8>, text: &[u8], length: usize) {
+        if matches!(&text[length..], [] | [b'\n', ..] | [b'\r', b'\n', ..]) {
+            out.extend_from_slice(&text[..length]);
+            return;
+        }
+        for blank in text[..length].chunks(1) {
+            self.put(out, blank);
+        }
     }
 
     /// Puts encoded text.
@@ -261,6 +287,13 @@ fn write_quoted(body: &[u8], decoded: &Decoded, changes: &[Change], out: &mut Ve
             }
             if at >= body.len() {
                 break;
+            }
+            let blank = body[at..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+            if blank > 0 && changes.peek().is_none_or(|c| c.start >= place + blank) {
+                fold.put_blank(out, &body[at..], blank);
+                at += blank;
+                place += blank;
+                continue;
             }
             let unit = unit(body, at);
             let text = &body[at..at + unit.raw];
@@ -327,8 +360,7 @@ pub(super) fn write_as_quoted(octets: &[u8], newline: &[u8], lines: bool, out: &
                 out.push(octet);
                 fold.column = 0;
             }
-            // Half of a line end: it stands behind the line, not in it.
-            b'\r' if lines && next == Some(&b'\n') => out.push(octet),
+            b'\r' if lines && next == Some(&b'\n') => fold.put(out, b"\r"),
             b' ' | b'\t' if !ends => fold.put(out, &[octet]),
             b'!'..=b'~' if octet != b'=' => fold.put(out, &[octet]),
             _ => {
@@ -340,41 +372,88 @@ pub(super) fn write_as_quoted(octets: &[u8], newline: &[u8], lines: bool, out: &
     }
 }
 
+/// A stretch of base64 text up to its padding, or to a line that has other signs too. Mailing lists add footers behind it, and some
+/// senders put several in a row; each is written anew by itself.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    /// After its last character.
+    raw: usize,
+    /// After its last octet.
+    plain: usize,
+}
+
+/// Groups of base64 on their way to octets.
+#[derive(Default)]
+struct Groups {
+    octets: Vec<u8>,
+    marks: Vec<Mark>,
+    segments: Vec<Segment>,
+    bits: u32,
+    count: u32,
+    /// After the last character that counted.
+    last: usize,
+}
+
+impl Groups {
+    fn take(&mut self, sign: u8, at: usize) {
+        if let Some(value) = base64_value(sign) {
+            (self.bits, self.count, self.last) = (self.bits << 6 | value, self.count + 1, at + 1);
+            if self.count == 4 {
+                self.octets.extend_from_slice(&self.bits.to_be_bytes()[1..]);
+                (self.bits, self.count) = (0, 0);
+            }
+        } else if sign == b'=' && self.count > 0 {
+            self.last = at + 1;
+            self.close();
+        } else if sign == b'='
+            && let Some(segment) = self.segments.last_mut().filter(|s| s.raw == at)
+        {
+            segment.raw = at + 1;
+            self.mark(at + 1);
+        }
+    }
+
+    fn mark(&mut self, raw: usize) {
+        self.marks.push(Mark { raw, plain: self.octets.len() });
+    }
+
+    /// Ends a segment: two or three characters left over are one or two octets, one alone is none.
+    fn close(&mut self) {
+        match self.count {
+            2 => self.octets.push((self.bits >> 4) as u8),
+            3 => self.octets.extend_from_slice(&[(self.bits >> 10) as u8, (self.bits >> 2) as u8]),
+            _ => {}
+        }
+        (self.bits, self.count) = (0, 0);
+        self.segments.push(Segment { raw: self.last, plain: self.octets.len() });
+        self.mark(self.last);
+    }
+}
+
 fn decode_base64(body: &[u8]) -> Decoded {
-    let mut octets = Vec::with_capacity(body.len() / 4 * 3 + 3);
-    let mut marks = vec![Mark { raw: 0, plain: 0 }];
-    let (mut group, mut count, mut tail) = (0_u32, 0, 0);
+    let mut groups = Groups { octets: Vec::with_capacity(body.len() / 4 * 3 + 3), ..Groups::default() };
     let mut at = 0;
     while at < body.len() {
         let end = memchr(b'\n', &body[at..]).map_or(body.len(), |n| at + n + 1);
-        if count == 0 {
-            marks.push(Mark { raw: at, plain: octets.len() });
-        }
         let line = body[at..end].trim_ascii_end();
-        if count == 0 && decode_line(line, &mut octets) {
-            tail = if line.is_empty() { tail } else { at + line.len() };
-            at = end;
-            continue;
+        if groups.count == 0 {
+            groups.mark(at);
         }
-        for (place, &sign) in line.iter().enumerate() {
-            let Some(value) = base64_value(sign) else {
-                if sign == b'=' && count > 0 {
-                    flush(group, count, &mut octets);
-                    (group, count) = (0, 0);
-                }
-                tail = if sign == b'=' { at + place + 1 } else { tail };
-                continue;
-            };
-            (group, count, tail) = (group << 6 | value, count + 1, at + place + 1);
-            if count == 4 {
-                octets.extend_from_slice(&group.to_be_bytes()[1..]);
-                (group, count) = (0, 0);
+        if groups.count == 0 && decode_line(line, &mut groups.octets) {
+            groups.last = if line.is_empty() { groups.last } else { at + line.len() };
+        } else {
+            if groups.count == 0 && line.iter().any(|b| base64_value(*b).is_none() && *b != b'=') {
+                groups.close();
+                groups.mark(at);
+            }
+            for (place, &sign) in line.iter().enumerate() {
+                groups.take(sign, at + place);
             }
         }
         at = end;
     }
-    flush(group, count, &mut octets);
-    Decoded { octets: Some(octets), marks, tail }
+    groups.close();
+    Decoded { octets: Some(groups.octets), marks: groups.marks, segments: groups.segments }
 }
 
 /// Decodes a line of whole groups without padding at full speed; `false` leaves `octets` as they were.
@@ -399,35 +478,38 @@ fn base64_value(sign: u8) -> Option<u32> {
     Some(u32::from(value))
 }
 
-/// The octets of a group of two or three characters; one alone carries no whole octet.
-fn flush(group: u32, count: u32, octets: &mut Vec<u8>) {
-    match count {
-        2 => octets.push((group >> 4) as u8),
-        3 => octets.extend_from_slice(&[(group >> 10) as u8, (group >> 2) as u8]),
-        _ => {}
-    }
-}
-
 fn write_base64(body: &[u8], decoded: &Decoded, changes: &[Change], out: &mut Vec<u8>) {
-    let Some(first) = changes.first() else { return out.extend_from_slice(body) };
     let octets = decoded.octets(body);
-    let mark = decoded.mark_at(first.start);
-    out.extend_from_slice(&body[..mark.raw]);
-    let mut patched = Vec::with_capacity(octets.len() - mark.plain + changes.len() * 256);
-    patch(octets, mark.plain, changes, &mut patched);
-    let text = STANDARD.encode(&patched);
     let newline = line_end(body);
-    for (index, line) in text.as_bytes().chunks(width_of(&body[..decoded.tail])).enumerate() {
-        if index > 0 {
-            out.extend_from_slice(newline);
+    let width = width_of(body);
+    let (mut copied, mut rest) = (0, changes);
+    while let Some(first) = rest.first() {
+        let mark = decoded.mark_at(first.start);
+        let mut end = decoded.segment_of(first.end, body.len());
+        let mut count = 1;
+        while let Some(next) = rest.get(count).filter(|next| next.start < end.plain) {
+            end = decoded.segment_of(next.end, body.len());
+            count += 1;
         }
-        out.extend_from_slice(line);
+        let (here, later) = rest.split_at(count);
+        out.extend_from_slice(&body[copied..mark.raw]);
+        let mut patched = Vec::with_capacity(end.plain - mark.plain + count * 256);
+        patch(&octets[..end.plain], mark.plain, here, &mut patched);
+        let text = STANDARD.encode(&patched);
+        for (index, line) in text.as_bytes().chunks(width).enumerate() {
+            if index > 0 {
+                out.extend_from_slice(newline);
+            }
+            out.extend_from_slice(line);
+        }
+        (copied, rest) = (end.raw, later);
     }
-    out.extend_from_slice(&body[decoded.tail.max(mark.raw)..]);
+    out.extend_from_slice(&body[copied..]);
 }
 
 /// Characters a line: those of the first line, where there are two or more.
 fn width_of(text: &[u8]) -> usize {
+    let text = text.trim_ascii_start();
     let first = memchr(b'\n', text).map_or(0, |n| text[..n].trim_ascii().len());
     if (4..=LONGEST_LINE).contains(&first) { first } else { WIDTH }
 }

@@ -22,6 +22,16 @@ fn base64_bears_junk_odd_lines_and_padding_in_the_middle() {
 }
 
 #[test]
+fn a_footer_behind_the_padding_is_kept_as_it_is() {
+    let body = b"aGVsbG8=\r\n\r\n__\r\nA list, see b\r\n";
+    let decoded = decode(Coding::Base64, body).unwrap();
+    let change = Change { start: 0, end: 5, octets: b"bye".to_vec(), quoted: None };
+    let mut after = Vec::new();
+    write(Coding::Base64, body, &decoded, &[change], &mut after);
+    assert_eq!(after, b"Ynll\r\n\r\n__\r\nA list, see b\r\n");
+}
+
+#[test]
 fn a_line_is_measured_with_all_its_changes() {
     let body = [b"x".repeat(400), b"\n".to_vec(), b"y".repeat(400)].concat();
     let change = |start, size| Change { start, end: start + 10, octets: vec![b'z'; size], quoted: None };
@@ -49,7 +59,8 @@ fn coded(coding: Coding, octets: &[u8]) -> Vec<u8> {
 fn case() -> impl Strategy<Value = (Vec<u8>, Vec<(usize, usize, Vec<u8>)>)> {
     let octet = prop_oneof![6 => any::<u8>(), 3 => 32..127_u8, 1 => Just(b'\n'), 1 => Just(b'-')];
     let text = prop::collection::vec(octet, 1..600);
-    let cuts = prop::collection::vec((0..60_usize, 1..60_usize, prop::collection::vec(33..127_u8, 0..200)), 1..6);
+    let cuts =
+        prop::collection::vec((0..60_usize, 1..60_usize, prop::collection::vec(33..127_u8, 0..200)), 1..6);
     (text, cuts)
 }
 

@@ -53,7 +53,10 @@ fn is_google(host: &str) -> bool {
 /// The raw value of a query parameter.
 fn parameter<'a>(rest: &'a str, name: &str) -> Option<&'a str> {
     let query = rest.split_once('?')?.1.split('#').next()?;
-    query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
+    query
+        .split('&')
+        .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))
+        .map(|(_, value)| value)
 }
 
 fn text(octets: Vec<u8>) -> Option<String> {
@@ -134,12 +137,18 @@ mod tests {
     fn safe_links_keep_the_fragment_and_inner_escapes() {
         let wrapped = "https://nam02.safelinks.protection.outlook.com/?url=https%3A%2F%2Fa.test%2Fb%253D%3Fc%3D1%26d%3D2%23e&data=05%7C02&sdata=x%3D&reserved=0";
         opens(wrapped, "https://a.test/b%3D?c=1&d=2#e");
-        opens("https://EUR01.safelinks.protection.outlook.com/ap/w-59/?url=http%3A%2F%2Fa.test&x=1", "http://a.test");
+        opens(
+            "https://EUR01.safelinks.protection.outlook.com/ap/w-59/?url=http%3A%2F%2Fa.test&x=1",
+            "http://a.test",
+        );
     }
 
     #[test]
     fn proofpoint_is_read_in_its_three_versions() {
-        opens("https://urldefense.proofpoint.com/v1/url?u=http://a.test/b%3Fc%3D1&k=xyz%3D%3D%0A", "http://a.test/b?c=1");
+        opens(
+            "https://urldefense.proofpoint.com/v1/url?u=http://a.test/b%3Fc%3D1&k=xyz%3D%3D%0A",
+            "http://a.test/b?c=1",
+        );
         opens(
             "https://urldefense.proofpoint.com/v2/url?u=https-3A__a.test_b-5Fc-3Fd-3D1-26e-3D-252F&d=DwMF&c=x&r=y",
             "https://a.test/b_c?d=1&e=%2F",
@@ -153,10 +162,16 @@ mod tests {
 
     #[test]
     fn barracuda_google_and_cisco_are_read() {
-        opens("https://linkprotect.cudasvc.com/url?a=https%3a%2f%2fa.test%2fb&c=E,1,x&typo=1", "https://a.test/b");
+        opens(
+            "https://linkprotect.cudasvc.com/url?a=https%3a%2f%2fa.test%2fb&c=E,1,x&typo=1",
+            "https://a.test/b",
+        );
         opens("https://www.google.com/url?q=https://a.test/b%3Fc&sa=D&source=x", "https://a.test/b?c");
         opens("http://google.co.uk/url?sa=t&url=https%3A%2F%2Fa.test%2F", "https://a.test/");
-        opens("https://secure-web.cisco.com/1aBc-_x/https%3A%2F%2Fa.test%2Fb%3Fc%3D%2520", "https://a.test/b?c=%20");
+        opens(
+            "https://secure-web.cisco.com/1aBc-_x/https%3A%2F%2Fa.test%2Fb%3Fc%3D%2520",
+            "https://a.test/b?c=%20",
+        );
     }
 
     #[test]

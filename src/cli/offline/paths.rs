@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 /// A message of a path; several may be of one mbox.
 pub(super) struct Message {
     /// The file.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     part: Option<Bytes>,
 }
 
 impl Message {
     /// Its octets, CRLF lines.
-    pub fn octets(&self) -> Result<Bytes, Failure> {
+    pub(super) fn octets(&self) -> Result<Bytes, Failure> {
         match &self.part {
             Some(part) => Ok(part.clone()),
             None => read(&self.path),

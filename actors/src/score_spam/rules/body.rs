@@ -23,7 +23,10 @@ pub(super) fn many_parts(view: &View<'_>) -> Option<String> {
 }
 
 pub(super) fn too_deep(view: &View<'_>) -> Option<String> {
-    view.parts.iter().any(|p| p.kind == "message/rfc822").then(|| "a message too deep inside others".to_owned())
+    view.parts
+        .iter()
+        .any(|p| p.kind == "message/rfc822")
+        .then(|| "a message too deep inside others".to_owned())
 }
 
 pub(super) fn invisible(view: &View<'_>) -> Option<String> {
