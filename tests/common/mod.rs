@@ -3,7 +3,7 @@
 //! Ports are taken by the system: the gateway writes where it listens to `listening.json` in its data
 //! directory. Waiting is always for a condition, with a patience that a slow machine does not exhaust.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "a harness: each test binary uses its part")]
 
 pub mod sink;
 pub mod smtp;

@@ -116,23 +116,34 @@ fn begins_with_fields(raw: &[u8]) -> bool {
     name.len() < line.len() && name.iter().all(u8::is_ascii_graphic)
 }
 
-fn check(name: &str, raw: Bytes, tally: &mut (u32, u32, u32)) {
+/// Whether two messages are the same but for soft breaks, and for line ends in base64.
+fn differs_only_in_folding(old: &[u8], new: &[u8]) -> bool {
+    let base64 = String::from_utf8_lossy(old).to_ascii_lowercase().contains("base64");
+    let joined = |raw: &[u8]| {
+        let text = String::from_utf8_lossy(raw).replace("=\r\n", "").replace("=\n", "");
+        if base64 { text.split_whitespace().collect() } else { text }
+    };
+    joined(old) == joined(new)
+}
+
+fn check(name: &str, raw: &Bytes, tally: &mut (u32, u32, u32)) {
     for options in [HTML, ALL] {
-        let outcome = rewritten(&raw, &options);
+        let outcome = rewritten(raw, &options);
         if outcome.rewritten == 0 {
             assert_eq!(outcome.raw.as_ptr(), raw.as_ptr(), "{name}");
             continue;
         }
         let back = restored(&outcome.raw, &options);
         tally.0 += 1;
-        tally.1 += u32::from(back == raw);
+        tally.1 += u32::from(back == *raw);
         tally.2 += outcome.rewritten;
-        assert_eq!(links_of(&back), links_of(&raw), "{name}");
-        if !begins_with_fields(&raw) {
+        assert_eq!(links_of(&back), links_of(raw), "{name}");
+        if !begins_with_fields(raw) {
             continue;
         }
-        assert_eq!(header(&back), header(&raw), "{name}");
-        let (old, new, after) = (leaves(&raw), leaves(&outcome.raw), leaves(&back));
+        assert_eq!(header(&back), header(raw), "{name}");
+        assert!(differs_only_in_folding(raw, &back), "{name}: not the same message after restore");
+        let (old, new, after) = (leaves(raw), leaves(&outcome.raw), leaves(&back));
         assert_eq!(old.len(), new.len(), "{name}");
         for ((old, new), after) in old.iter().zip(&new).zip(&after) {
             assert!(differs_only_in_links(old, new), "{name}: more than links changed");
@@ -147,14 +158,14 @@ fn check(name: &str, raw: Bytes, tally: &mut (u32, u32, u32)) {
 #[test]
 fn torture_messages_are_not_damaged_and_come_back() {
     let mut tally = (0, 0, 0);
-    each("mime", 1, |name, raw| check(name, raw, &mut tally));
+    each("mime", 1, |name, raw| check(name, &raw, &mut tally));
     println!("{} rewritten, {} back to the very octets, {} links", tally.0, tally.1, tally.2);
 }
 
 #[test]
 fn real_mail_is_not_damaged_and_comes_back() {
     let mut tally = (0, 0, 0);
-    each("mail", 5, |name, raw| check(name, raw, &mut tally));
+    each("mail", 5, |name, raw| check(name, &raw, &mut tally));
     println!("{} rewritten, {} back to the very octets, {} links", tally.0, tally.1, tally.2);
 }
 
@@ -177,7 +188,7 @@ fn templates_are_not_damaged_in_any_encoding_and_come_back() {
                 }
                 _ => transfer::write_as_quoted(&page, b"\r\n", true, &mut raw),
             }
-            check(name, raw.into(), &mut tally);
+            check(name, &raw.into(), &mut tally);
         }
     });
     println!("{} rewritten, {} back to the very octets, {} links", tally.0, tally.1, tally.2);

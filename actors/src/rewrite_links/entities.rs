@@ -73,7 +73,7 @@ pub(super) fn ascii(value: &[u8]) -> (Cow<'_, [u8]>, Map) {
 }
 
 /// The reference at the start of `text` (an ampersand): its length and meaning.
-fn reference(text: &[u8]) -> Option<(usize, String)> {
+fn reference(text: &[u8]) -> Option<(usize, Cow<'static, str>)> {
     if text.get(1) == Some(&b'#') {
         return numeric(text);
     }
@@ -93,7 +93,7 @@ fn reference(text: &[u8]) -> Option<(usize, String)> {
     lookup(name).map(|meaning| (length + 2, meaning))
 }
 
-fn lookup(name: &str) -> Option<String> {
+fn lookup(name: &str) -> Option<Cow<'static, str>> {
     let short = match name {
         "amp" | "AMP" => "&",
         "quot" | "QUOT" => "\"",
@@ -103,15 +103,15 @@ fn lookup(name: &str) -> Option<String> {
         _ => "",
     };
     if !short.is_empty() {
-        return Some(short.to_owned());
+        return Some(Cow::Borrowed(short));
     }
     let token = format!("&{name};");
     let mut meaning = String::new();
     mail_parser::decoders::html::add_html_token(&mut meaning, token.as_bytes(), false);
-    (meaning != token).then_some(meaning)
+    (meaning != token).then_some(Cow::Owned(meaning))
 }
 
-fn numeric(text: &[u8]) -> Option<(usize, String)> {
+fn numeric(text: &[u8]) -> Option<(usize, Cow<'static, str>)> {
     let hex = matches!(text.get(2), Some(b'x' | b'X'));
     let (start, radix) = if hex { (3, 16) } else { (2, 10) };
     let mut code = 0_u32;
@@ -126,7 +126,7 @@ fn numeric(text: &[u8]) -> Option<(usize, String)> {
     if text.get(at) == Some(&b';') {
         at += 1;
     }
-    Some((at, meaning_of(code).to_string()))
+    Some((at, Cow::Owned(meaning_of(code).to_string())))
 }
 
 /// A numeric reference's character; 0x80 to 0x9F mean Windows-1252, for history's sake.

@@ -22,6 +22,7 @@ use super::{entities, text, transfer};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use encoding_rs::UTF_8;
+use std::borrow::Cow;
 use tidegate_schemas::link::token_of;
 use url::Url;
 
@@ -55,6 +56,14 @@ pub(super) fn split(link: &str) -> (&str, &str) {
     link.rfind(MARK).map_or((link, ""), |at| link.split_at(at))
 }
 
+/// A text without white space and control characters.
+pub(super) fn without_blanks(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|b| b > b' ') {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().filter(|c| *c > ' ').collect())
+}
+
 impl Setting<'_> {
     /// What octets in this place mean.
     pub(super) fn read(&self, octets: &[u8]) -> Reading {
@@ -70,27 +79,39 @@ impl Setting<'_> {
     }
 
     fn read_text(&self, value: &str) -> Reading {
-        let value: String = value.chars().filter(|c| *c > ' ').collect();
+        let value = without_blanks(value);
         if value.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www.")) {
             return address::read(&format!("http://{value}"), None);
         }
         address::read(&value, None)
     }
 
+    /// Octets that would end the value.
+    fn ends(&self) -> [u8; 4] {
+        match self.quote {
+            Quote::Double => [b'"'; 4],
+            Quote::Single => [b'\''; 4],
+            Quote::Bare => [b' ', b'>', b' ', b'>'],
+            Quote::Text => [b' ', b'<', b'>', b'"'],
+        }
+    }
+
     /// An address as a value in this place.
     fn write(&self, address: &str, all_ampersands: bool) -> Vec<u8> {
-        let breaks = |c: char| match self.quote {
-            Quote::Double => c == '"',
-            Quote::Single => c == '\'',
-            Quote::Bare => matches!(c, ' ' | '>'),
-            Quote::Text => matches!(c, ' ' | '<' | '>' | '"'),
-        };
-        let mut value = String::with_capacity(address.len() + 16);
+        let ampersands = all_ampersands && self.quote != Quote::Text;
+        let [a, b, c, d] = self.ends();
+        let breaks = |o: u8| (o < 0x20) | (o == 0x7f) | (o == a) | (o == b) | (o == c) | (o == d);
+        // Without a way out of the loop the compiler looks at many octets at once; so also in `is_plain`.
+        if !address.bytes().fold(false, |found, octet| found | breaks(octet)) {
+            let joined = if ampersands { address.replace('&', "&amp;") } else { String::new() };
+            return self.letters.encode(if ampersands { &joined } else { address });
+        }
+        let mut value = String::with_capacity(address.len() + 64);
         for letter in address.chars() {
             match letter {
-                '&' if all_ampersands && self.quote != Quote::Text => value.push_str("&amp;"),
-                '"' if breaks('"') && self.quote == Quote::Double => value.push_str("&quot;"),
-                _ if !(letter.is_ascii_control() || breaks(letter)) => value.push(letter),
+                '&' if ampersands => value.push_str("&amp;"),
+                _ if !(letter.is_ascii() && breaks(letter as u8)) => value.push(letter),
+                '"' if self.quote != Quote::Text => value.push_str("&quot;"),
                 _ if self.quote == Quote::Text => value.push_str(&format!("%{:02X}", u32::from(letter))),
                 _ => value.push_str(&format!("&#{};", u32::from(letter))),
             }

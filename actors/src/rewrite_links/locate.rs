@@ -113,84 +113,95 @@ pub(super) fn setting<'a>(
 /// Finds the links of a message.
 pub(super) fn locate(raw: &[u8], search: &mut Search<'_>) -> Located {
     let tree = mime::walk(raw);
-    let mut located = Located::default();
-    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
-    let mut growth = 0;
+    let mut round = Round { raw, located: Located::default(), counts: BTreeMap::new(), growth: 0 };
     for leaf in tree.leaves {
         if leaf.kind == Kind::Sealed {
-            *counts.entry("SMIME_OPAQUE").or_default() += 1;
+            round.count("SMIME_OPAQUE");
             continue;
         }
         if leaf.kind == Kind::Text && !search.options.rewrite_text && !search.found {
             continue;
         }
         let signed = leaf.signed.and_then(|group| tree.signed.get(group)).is_some_and(mime::Signed::holds);
-        one_leaf(raw, leaf, signed, search, &mut located, &mut counts, &mut growth);
+        round.leaf(leaf, signed && !search.options.rewrite_signed, search);
     }
     if tree.too_deep || tree.too_many {
-        counts.insert("MIME_EXCESS", 1);
+        round.count("MIME_EXCESS");
     }
+    let Round { mut located, counts, .. } = round;
     located.oddities.extend(counts.into_iter().map(|(code, count)| (code, why(code, count))));
     located
 }
 
-/// What one leaf adds. Links that stay are counted by the code that says why.
-fn one_leaf(
-    raw: &[u8],
-    leaf: Leaf,
-    signed: bool,
-    search: &mut Search<'_>,
-    located: &mut Located,
-    counts: &mut BTreeMap<&'static str, usize>,
-    growth: &mut usize,
-) {
-    let Some(opened) = open(raw, &leaf) else {
-        *counts.entry("CODING_UNKNOWN").or_default() += 1;
-        return;
-    };
-    let Opened { decoded, letters, base, spans } = opened;
-    let body = &raw[leaf.body.clone()];
-    let octets = decoded.octets(body);
-    let kept = signed && !search.options.rewrite_signed;
-    let text = leaf.kind == Kind::Text;
-    let rewritable = !kept && (!text || search.options.rewrite_text && !is_pgp(octets, search.options));
-    let mut sites: Vec<Site> = Vec::new();
-    let mut setting = setting(&leaf, letters, base.as_ref(), raw, Quote::Text);
-    for span in spans {
-        setting.quote = span.quote;
-        let value = &octets[span.start..span.end];
-        let address = match setting.read(value) {
-            Reading::Web(address) => address,
-            Reading::Odd(code) => {
-                *counts.entry(code).or_default() += 1;
+/// One message being searched.
+struct Round<'a> {
+    raw: &'a [u8],
+    located: Located,
+    /// What was met and stays, by its code.
+    counts: BTreeMap<&'static str, usize>,
+    growth: usize,
+}
+
+impl Round<'_> {
+    fn count(&mut self, code: &'static str) {
+        *self.counts.entry(code).or_default() += 1;
+    }
+
+    /// Takes the links of one leaf; `kept` ones stay.
+    fn leaf(&mut self, leaf: Leaf, kept: bool, search: &mut Search<'_>) {
+        let Some(opened) = open(self.raw, &leaf) else { return self.count("CODING_UNKNOWN") };
+        let Opened { decoded, letters, base, spans } = opened;
+        let body = &self.raw[leaf.body.clone()];
+        let octets = decoded.octets(body);
+        let text = leaf.kind == Kind::Text;
+        let asked = !text || (search.options.rewrite_text && !is_pgp(octets, search.options));
+        let mut sites: Vec<Site> = Vec::new();
+        let mut setting = setting(&leaf, letters, base.as_ref(), self.raw, Quote::Text);
+        for span in spans {
+            setting.quote = span.quote;
+            let value = &octets[span.start..span.end];
+            let Some(address) = self.address(&setting, value) else { continue };
+            if search.found {
+                let text = span.inner.map(|(start, end)| visible(letters, &octets[start..end]));
+                self.located.found.push(Found { url: address.clone(), text });
+            }
+            if kept {
+                self.count("LINK_SIGNED");
+            }
+            if kept || !asked || !self.has_room(&address) {
                 continue;
             }
-            Reading::Other => continue,
-        };
-        if search.found {
-            let text = span.inner.map(|(start, end)| visible(letters, &octets[start..end]));
-            located.found.push(Found { url: address.clone(), text });
+            let quoted = (leaf.coding == Coding::Quoted).then(|| decoded.quoted(body, span.start, span.end));
+            let (address, hint) = wrapped_once(&setting, value, address, quoted.as_deref(), search.own);
+            self.growth += hint.len();
+            sites.push(Site { start: span.start, end: span.end, address, hint });
         }
-        if !rewritable {
-            *counts.entry("LINK_SIGNED").or_default() += usize::from(kept);
-            continue;
+        sites.sort_by_key(|site| site.start);
+        if !sites.is_empty() {
+            self.located.pages.push(Page { leaf, decoded, letters, sites });
         }
-        if address.len() > MAX_ADDRESS {
-            *counts.entry("LINK_TOO_LONG").or_default() += 1;
-            continue;
-        }
-        let quoted = (leaf.coding == Coding::Quoted).then(|| decoded.quoted(body, span.start, span.end));
-        let (address, hint) = wrapped_once(&setting, value, address, quoted.as_deref(), search.own);
-        *growth += TOKEN + address.len() * 4 / 3 + hint.len();
-        if *growth > MAX_GROWTH {
-            *counts.entry("LINKS_TOO_MANY").or_default() += 1;
-            continue;
-        }
-        sites.push(Site { start: span.start, end: span.end, address, hint });
     }
-    sites.sort_by_key(|site| site.start);
-    if !sites.is_empty() {
-        located.pages.push(Page { leaf, decoded, letters, sites });
+
+    fn address(&mut self, setting: &Setting<'_>, value: &[u8]) -> Option<String> {
+        match setting.read(value) {
+            Reading::Web(address) => return Some(address),
+            Reading::Odd(code) => self.count(code),
+            Reading::Other => {}
+        }
+        None
+    }
+
+    fn has_room(&mut self, address: &str) -> bool {
+        if address.len() > MAX_ADDRESS {
+            self.count("LINK_TOO_LONG");
+            return false;
+        }
+        self.growth += TOKEN + address.len() * 4 / 3;
+        if self.growth > MAX_GROWTH {
+            self.count("LINKS_TOO_MANY");
+            return false;
+        }
+        true
     }
 }
 

@@ -146,7 +146,7 @@ fn restoring(
         setting.quote = span.quote;
         let written = page.letters.decode(&octets[span.start..span.end]);
         // Clients put white space around, and delsp text puts it inside.
-        let link: String = written.chars().filter(|c| *c > ' ').collect();
+        let link = hint::without_blanks(&written);
         if !hint::is_own(&link) {
             continue;
         }
@@ -184,7 +184,17 @@ fn render(raw: &Bytes, located: &Located, encode: &mut dyn FnMut(&str) -> Option
 
 /// Whether a link can stand in any value as it is.
 fn is_plain(link: &str) -> bool {
-    link.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>&`".contains(&b))
+    let plain = |b: u8| {
+        (b > b' ')
+            & (b < 0x7f)
+            & (b != b'"')
+            & (b != b'\'')
+            & (b != b'<')
+            & (b != b'>')
+            & (b != b'&')
+            & (b != b'`')
+    };
+    link.bytes().fold(true, |all, octet| all & plain(octet))
 }
 
 /// All live links of a message, in HTML and plain text, signed or not; other vendors' wrappers taken off.

@@ -84,7 +84,7 @@ async fn without_links_or_by_policy_a_mail_stays_one_and_unchanged() {
     let keys = keys();
     let off = Policy { rewrite: false, ..Policy::default() };
     let asked = mail(Direction::Inbound, &["u@b.test", "v@b.test"]);
-    assert_eq!(work(&stage(&keys, off), asked.clone()).await, [asked.clone()]);
+    assert_eq!(work(&stage(&keys, off), asked.clone()).await, std::slice::from_ref(&asked));
     let plain = Mail { raw: Bytes::from_static(b"Subject: x\r\n\r\nhttp://a.test/\r\n"), ..asked };
     assert_eq!(work(&stage(&keys, Policy::default()), plain.clone()).await, [plain]);
 }

@@ -224,8 +224,7 @@ impl Fold<'_> {
                 (b"-", Some(last)) if last.is_ascii_alphanumeric() && !ends_in_escape(out) => out.pop(),
                 _ => None,
             };
-            out.push(b'=');
-            out.extend_from_slice(self.newline);
+            self.break_line(out);
             out.extend(moved);
             self.column = usize::from(moved.is_some());
         }
@@ -233,22 +232,43 @@ impl Fold<'_> {
         self.column += unit.len();
     }
 
-    /// Puts the white space that `text` begins with. At a line's end readers take it off; with a soft break in
-    /// it they would take off less.
-    fn put_blank(&mut self, out: &mut Vec<u8>, text: &[u8], length: usize) {
-        if matches!(&text[length..], [] | [b'\n', ..] | [b'\r', b'\n', ..]) {
-            out.extend_from_slice(&text[..length]);
-            return;
+    /// Puts characters that stand for themselves, a line's worth at a time.
+    fn put_literal(&mut self, out: &mut Vec<u8>, mut text: &[u8]) {
+        while let Some(first) = text.first() {
+            let mut fitting = COLUMNS.saturating_sub(self.column).min(text.len());
+            if text.get(fitting) == Some(&b'-') && fitting > 1 && text[fitting - 1].is_ascii_alphanumeric() {
+                fitting -= 1;
+            }
+            if fitting == 0 {
+                self.put(out, &[*first]);
+                fitting = 1;
+            } else {
+                out.extend_from_slice(&text[..fitting]);
+                self.column += fitting;
+            }
+            text = &text[fitting..];
+            if !text.is_empty() && self.column > 1 {
+                self.break_line(out);
+            }
         }
-        for blank in text[..length].chunks(1) {
-            self.put(out, blank);
-        }
+    }
+
+    fn break_line(&mut self, out: &mut Vec<u8>) {
+        out.push(b'=');
+        out.extend_from_slice(self.newline);
+        self.column = 0;
     }
 
     /// Puts encoded text.
     fn put_all(&mut self, out: &mut Vec<u8>, text: &[u8]) {
         let mut at = 0;
         while at < text.len() {
+            let literal = literal_length(&text[at..]);
+            if literal > 0 {
+                self.put_literal(out, &text[at..at + literal]);
+                at += literal;
+                continue;
+            }
             let unit = unit(text, at);
             let raw = &text[at..at + unit.raw];
             if unit.ends_line {
@@ -260,6 +280,19 @@ impl Fold<'_> {
             at += unit.raw;
         }
     }
+}
+
+/// How many characters stand for themselves before an escape or a line end.
+fn literal_length(text: &[u8]) -> usize {
+    memchr::memchr3(b'=', b'\r', b'\n', text).unwrap_or(text.len())
+}
+
+/// How much of `text` is more than white space before a line end, which `after` shows. Readers take such white
+/// space off; with a soft break in it they would take off less.
+fn solid_length(text: &[u8], after: &[u8]) -> usize {
+    let ends = matches!(after, [] | [b'\n', ..] | [b'\r', b'\n', ..]);
+    let blank = if ends { text.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count() } else { 0 };
+    text.len() - blank
 }
 
 fn ends_in_escape(out: &[u8]) -> bool {
@@ -288,11 +321,15 @@ fn write_quoted(body: &[u8], decoded: &Decoded, changes: &[Change], out: &mut Ve
             if at >= body.len() {
                 break;
             }
-            let blank = body[at..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-            if blank > 0 && changes.peek().is_none_or(|c| c.start >= place + blank) {
-                fold.put_blank(out, &body[at..], blank);
-                at += blank;
-                place += blank;
+            let next = changes.peek().map_or(body.len(), |c| body.len().min(at + c.start - place));
+            let literal = literal_length(&body[at..next]);
+            if literal > 0 {
+                let (text, after) = body[at..].split_at(literal);
+                let solid = solid_length(text, after);
+                fold.put_literal(out, &text[..solid]);
+                out.extend_from_slice(&text[solid..]);
+                at += literal;
+                place += literal;
                 continue;
             }
             let unit = unit(body, at);
@@ -459,7 +496,7 @@ fn decode_base64(body: &[u8]) -> Decoded {
 /// Decodes a line of whole groups without padding at full speed; `false` leaves `octets` as they were.
 fn decode_line(line: &[u8], octets: &mut Vec<u8>) -> bool {
     let before = octets.len();
-    let whole = line.len() % 4 == 0 && STANDARD_NO_PAD.decode_vec(line, octets).is_ok();
+    let whole = line.len().is_multiple_of(4) && STANDARD_NO_PAD.decode_vec(line, octets).is_ok();
     if !whole {
         octets.truncate(before);
     }

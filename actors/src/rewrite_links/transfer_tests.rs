@@ -55,8 +55,11 @@ fn coded(coding: Coding, octets: &[u8]) -> Vec<u8> {
     text
 }
 
+/// Octets to the start of a change, how many it replaces, and by what.
+type Cut = (usize, usize, Vec<u8>);
+
 /// Octets, and changes of some stretches of them.
-fn case() -> impl Strategy<Value = (Vec<u8>, Vec<(usize, usize, Vec<u8>)>)> {
+fn case() -> impl Strategy<Value = (Vec<u8>, Vec<Cut>)> {
     let octet = prop_oneof![6 => any::<u8>(), 3 => 32..127_u8, 1 => Just(b'\n'), 1 => Just(b'-')];
     let text = prop::collection::vec(octet, 1..600);
     let cuts =
@@ -64,7 +67,7 @@ fn case() -> impl Strategy<Value = (Vec<u8>, Vec<(usize, usize, Vec<u8>)>)> {
     (text, cuts)
 }
 
-fn changes_of(length: usize, cuts: &[(usize, usize, Vec<u8>)]) -> Vec<Change> {
+fn changes_of(length: usize, cuts: &[Cut]) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
     let mut at = 0;
     for (gap, size, octets) in cuts {

@@ -189,12 +189,12 @@ impl Macro {
     }
 }
 
-/// IPv4 as usual, IPv6 as 32 nibbles with dots.
+/// IPv4 as usual, IPv6 as 32 nibbles with dots, in capitals as the RFC prints them.
 fn dotted(ip: IpAddr) -> String {
     let IpAddr::V6(ip) = ip else { return ip.to_string() };
     let mut text = String::with_capacity(64);
     for octet in ip.octets() {
-        let _ = write!(text, "{:x}.{:x}.", octet >> 4, octet & 15);
+        let _ = write!(text, "{:X}.{:X}.", octet >> 4, octet & 15);
     }
     text.pop();
     text

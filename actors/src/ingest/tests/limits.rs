@@ -58,6 +58,7 @@ async fn connections_beyond_the_limit_are_421_and_places_are_given_back() {
     let mut greeting = [0; 4];
     first.read_exact(&mut greeting).await.unwrap();
     assert_eq!(codes(&talk(site.address, &[b"QUIT\r\n"]).await), [421]);
+    assert_eq!(site.counters.refused()["connections"], 1);
     drop(first);
     let start = std::time::Instant::now();
     while codes(&talk(site.address, &[b"QUIT\r\n"]).await) != [220, 221] {
