@@ -34,7 +34,9 @@ const fn known(name: &'static str, next: bool, diverts: &'static [&'static str])
 pub const STAGES: &[Entry] = &[
     Entry {
         known: known("check_dns", true, &[]),
-        make: |p| Arc::new(CheckDns::new(p.dns.clone(), p.directory.clone(), p.lists.clone(), p.checks.clone())),
+        make: |p| {
+            Arc::new(CheckDns::new(p.dns.clone(), p.directory.clone(), p.lists.clone(), p.checks.clone()))
+        },
     },
     Entry {
         known: known("score_spam", true, &["held"]),
@@ -49,16 +51,27 @@ pub const STAGES: &[Entry] = &[
     },
     Entry {
         known: known("rewrite_links", true, &[]),
-        make: |p| Arc::new(RewriteLinks::new(p.keys.clone(), p.directory.clone(), p.config.site.base.clone())),
+        make: |p| {
+            Arc::new(RewriteLinks::new(p.keys.clone(), p.directory.clone(), p.config.site.base.clone()))
+        },
     },
     Entry {
         known: known("deliver", false, &["retry-1m", "retry-5m", "retry-30m", "retry-2h", "outbound"]),
         make: |p| Arc::new(p.deliver()),
     },
     Entry { known: known("requeue", true, &[]), make: |p| Arc::new(Requeue::new(p.store.clone())) },
-    Entry { known: known("hold", false, &[]), make: |p| Arc::new(Hold::new(p.directory.clone(), p.tallies.clone())) },
-    Entry { known: known("learn_whitelist", false, &[]), make: |p| Arc::new(LearnWhitelist::new(p.store.clone())) },
-    Entry { known: known("rate_reputation", false, &[]), make: |p| Arc::new(RateReputation::new(p.store.clone())) },
+    Entry {
+        known: known("hold", false, &[]),
+        make: |p| Arc::new(Hold::new(p.directory.clone(), p.tallies.clone())),
+    },
+    Entry {
+        known: known("learn_whitelist", false, &[]),
+        make: |p| Arc::new(LearnWhitelist::new(p.store.clone())),
+    },
+    Entry {
+        known: known("rate_reputation", false, &[]),
+        make: |p| Arc::new(RateReputation::new(p.store.clone())),
+    },
     Entry {
         known: known("train_filter", false, &[]),
         make: |p| Arc::new(TrainFilter::new(p.model.clone(), Some(crate::app::model_path(&p.data)))),
@@ -91,7 +104,8 @@ mod tests {
     #[test]
     fn the_shipped_topology_plans_with_the_stages_there_are_and_uses_all_of_them() {
         let plan = tidegate_topology::plan::plan(tidegate_topology::spec::MAIL_TOML, &all_known()).unwrap();
-        let used: Vec<&str> = plan.lanes.iter().flat_map(|l| l.stages.iter().map(|s| s.name.as_str())).collect();
+        let used: Vec<&str> =
+            plan.lanes.iter().flat_map(|l| l.stages.iter().map(|s| s.name.as_str())).collect();
         for entry in STAGES {
             assert!(used.contains(&entry.known.name), "{} is not in mail.toml", entry.known.name);
         }

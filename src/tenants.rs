@@ -140,7 +140,10 @@ pub fn parse(text: &str) -> Result<Tenants, ApplyError> {
     for entry in &tenants.list {
         let known = matches!(entry.kind.as_str(), "link" | "sender" | "ip");
         if !known || !matches!(entry.action.as_str(), "allow" | "block") {
-            mistakes.push(format!("list entry `{}`: kind is link, sender or ip; action allow or block", entry.value));
+            mistakes.push(format!(
+                "list entry `{}`: kind is link, sender or ip; action allow or block",
+                entry.value
+            ));
         }
     }
     if mistakes.is_empty() { Ok(tenants) } else { Err(ApplyError::Mistakes(mistakes)) }
@@ -151,7 +154,9 @@ pub async fn apply(store: &Arc<dyn Store>, tenants: &Tenants) -> Result<Vec<Stri
     let mut changes = Changes { store, lines: Vec::new(), writes: Vec::new() };
     for entry in &tenants.tenant {
         let patch = serde_json::to_value(&entry.policy).unwrap_or_default();
-        changes.put(&PolicyRow { path: entry.path.clone(), patch }, &format!("policy of {}", entry.path)).await?;
+        changes
+            .put(&PolicyRow { path: entry.path.clone(), patch }, &format!("policy of {}", entry.path))
+            .await?;
     }
     for entry in &tenants.domain {
         let domain = idna::domain_to_ascii_strict(&entry.name)
@@ -162,7 +167,9 @@ pub async fn apply(store: &Arc<dyn Store>, tenants: &Tenants) -> Result<Vec<Stri
             changes.put(&PolicyRow { path: tenant.clone(), patch }, &format!("policy of {tenant}")).await?;
         }
         let (users, route) = (entry.users.clone(), entry.route.clone());
-        changes.put(&DomainRow { domain: domain.clone(), tenant, users, route }, &format!("domain {domain}")).await?;
+        changes
+            .put(&DomainRow { domain: domain.clone(), tenant, users, route }, &format!("domain {domain}"))
+            .await?;
     }
     for entry in &tenants.user {
         changes.user(entry).await?;
@@ -200,7 +207,8 @@ impl Changes<'_> {
         let old_hash = old.as_ref().map(|u| u.password.clone()).unwrap_or_default();
         let password = if !entry.password_hash.is_empty() {
             entry.password_hash.clone()
-        } else if entry.password.is_empty() || crate::backends::directory::verify(&old_hash, &entry.password) {
+        } else if entry.password.is_empty() || crate::backends::directory::verify(&old_hash, &entry.password)
+        {
             old_hash
         } else {
             hash(&entry.password)?
@@ -254,7 +262,8 @@ pub async fn export(store: &Arc<dyn Store>) -> Result<Tenants, StoreError> {
     }
     for name in all_partitions(store, DomainRow::TABLE).await? {
         let Some(row) = get_row::<DomainRow>(&**store, &name, "").await? else { continue };
-        let patch = get_row::<PolicyRow>(&**store, &row.tenant, "").await?.map(|p| p.patch).unwrap_or_default();
+        let patch =
+            get_row::<PolicyRow>(&**store, &row.tenant, "").await?.map(|p| p.patch).unwrap_or_default();
         let policy = toml::Table::try_from(&patch).unwrap_or_default();
         let under = row.tenant.rsplit_once('/').map_or("", |(under, _)| under).to_owned();
         out.domain.push(DomainEntry { name, under, users: row.users, route: row.route, policy });
@@ -345,7 +354,9 @@ mod tests {
 
     #[test]
     fn every_mistake_of_a_file_is_told() {
-        let text = FILE.replace("isp/msp\"\n        policy = { mode", "isp\"\n        policy = { mood").replace("block", "bloc");
+        let text = FILE
+            .replace("isp/msp\"\n        policy = { mode", "isp\"\n        policy = { mood")
+            .replace("block", "bloc");
         let Err(ApplyError::Mistakes(mistakes)) = parse(&text) else { panic!() };
         assert_eq!(mistakes.len(), 3, "{mistakes:?}");
     }

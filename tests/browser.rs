@@ -26,6 +26,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use tidegate::web::site::{Counters, Settings, Site};
 use tidegate_actors::ports::fakes::{FixedDirectory, MemoryIntake, MemoryStore};
 use tidegate_actors::ports::{Store, get_row};
@@ -282,6 +283,19 @@ async fn audit(browser: &Client, what: &str) {
     assert_eq!(seen, json!([]), "{what}");
 }
 
+/// Waits for an element. An answer that was "aborted by navigation" is asked for again: the page it was about
+/// is gone, the one that is meant is coming.
+async fn appears(browser: &Client, locator: Locator<'_>) -> fantoccini::elements::Element {
+    let start = std::time::Instant::now();
+    loop {
+        match browser.find(locator).await {
+            Ok(element) => return element,
+            Err(error) => assert!(start.elapsed() < Duration::from_secs(60), "{locator:?}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_person_reads_where_a_link_leads_goes_on_and_arrives() {
     in_browser(async |browser: Client, world: &World| {
@@ -298,7 +312,7 @@ async fn a_person_reads_where_a_link_leads_goes_on_and_arrives() {
         assert_eq!(complaints(&browser).await, Vec::<String>::new());
         assert!(world.has(SignalKind::Click, "human"));
         browser.find(Locator::Css("button.go")).await.unwrap().click().await.unwrap();
-        browser.wait().for_element(Locator::Id("referred")).await.unwrap();
+        appears(&browser, Locator::Id("referred")).await;
         assert_eq!(browser.current_url().await.unwrap().as_str(), "http://arrival.example/");
         let referred = browser.find(Locator::Id("referred")).await.unwrap().text().await.unwrap();
         assert_eq!(referred, "false", "the target is not told where its visitor came from");
@@ -319,14 +333,14 @@ async fn a_person_trusts_a_site_and_reports_another() {
             .click()
             .await
             .unwrap();
-        browser.wait().for_element(Locator::XPath("//h1[starts-with(., 'Saved')]")).await.unwrap();
+        appears(&browser, Locator::XPath("//h1[starts-with(., 'Saved')]")).await;
         picture(&browser, "saved.png").await;
         let list = format!("{TENANT}/{USER}");
         let row: ListRow =
             get_row(&*world.store, &list, "link|.harbour-post.example").await.unwrap().expect("an entry");
         assert_eq!(row.action, "allow");
         browser.find(Locator::Css("button.go")).await.unwrap().click().await.unwrap();
-        browser.wait().for_element(Locator::Id("referred")).await.unwrap();
+        appears(&browser, Locator::Id("referred")).await;
 
         browser.goto(&world.link("http://prize.example/")).await.unwrap();
         browser.find(Locator::Css("details.report > summary")).await.unwrap().click().await.unwrap();
@@ -338,7 +352,7 @@ async fn a_person_trusts_a_site_and_reports_another() {
             .await
             .unwrap();
         browser.find(Locator::Css("details.report button")).await.unwrap().click().await.unwrap();
-        browser.wait().for_element(Locator::XPath("//h1[starts-with(., 'Thank you')]")).await.unwrap();
+        appears(&browser, Locator::XPath("//h1[starts-with(., 'Thank you')]")).await;
         audit(&browser, "thanks").await;
         let report = world.intake.signals.lock().last().cloned().unwrap();
         assert_eq!((report.kind(), report.reason.as_str()), (SignalKind::Report, "I never ordered <this>"));
@@ -354,7 +368,7 @@ async fn the_start_page_decodes_a_pasted_link() {
         let link = world.link("https://www.harbour-post.example/parcels?id=1");
         browser.find(Locator::Id("link")).await.unwrap().send_keys(&link).await.unwrap();
         browser.find(Locator::Css("button.go")).await.unwrap().click().await.unwrap();
-        let host = browser.wait().for_element(Locator::Css(".answer .host")).await.unwrap();
+        let host = appears(&browser, Locator::Css(".answer .host")).await;
         assert_eq!(host.text().await.unwrap(), "www.harbour-post.example");
         audit(&browser, "home").await;
         picture(&browser, "home.png").await;
@@ -438,7 +452,7 @@ async fn a_blocked_site_can_only_be_left_behind_or_overridden_where_policy_allow
         assert!(title.contains("This link is blocked"), "{title}");
         browser.find(Locator::Css(".card details > summary")).await.unwrap().click().await.unwrap();
         browser.find(Locator::Css(".card button.danger")).await.unwrap().click().await.unwrap();
-        browser.wait().for_element(Locator::Id("referred")).await.unwrap();
+        appears(&browser, Locator::Id("referred")).await;
         assert_eq!(world.intake.signals.lock().last().unwrap().decision, "overridden");
 
         world.directory.lists.lock().push((

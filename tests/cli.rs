@@ -1,5 +1,12 @@
 //! The command line: exit codes of sysexits, mistakes with lines, offline commands by their octets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 mod common;
 
 use common::tidegate;
@@ -21,7 +28,10 @@ fn a_config_with_mistakes_is_told_line_by_line_with_exit_code_78() {
     let output = run(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78));
     let told = text(&output.stderr);
-    assert!(told.contains(":2: unknown key `hostnam`") && told.contains(":4: `smtp.max_recipients`"), "{told}");
+    assert!(
+        told.contains(":2: unknown key `hostnam`") && told.contains(":4: `smtp.max_recipients`"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -44,7 +54,11 @@ fn wrong_usage_is_64_and_a_missing_file_66() {
 fn the_plan_prints_in_three_forms() {
     for (format, sign) in [("text", "check_dns"), ("dot", "digraph"), ("mermaid", "flowchart")] {
         let output = run(&["plan", "--format", format]);
-        assert!(output.status.success() && text(&output.stdout).contains(sign), "{format}: {}", text(&output.stdout));
+        assert!(
+            output.status.success() && text(&output.stdout).contains(sign),
+            "{format}: {}",
+            text(&output.stdout)
+        );
     }
 }
 
@@ -52,7 +66,8 @@ fn the_plan_prints_in_three_forms() {
 fn rewrite_then_restore_gives_the_file_back() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
-    let original = "Subject: x\r\nContent-Type: text/html\r\n\r\n<a href='http://a.test/?x=1&amp;y'>a</a>\r\n";
+    let original =
+        "Subject: x\r\nContent-Type: text/html\r\n\r\n<a href='http://a.test/?x=1&amp;y'>a</a>\r\n";
     let file = folder.path().join("mail.eml");
     std::fs::write(&file, original).unwrap();
     let rewritten = run(&["rewrite", "--rcpt", "b@example.test", "--data", data, file.to_str().unwrap()]);
@@ -83,10 +98,17 @@ fn judge_prints_one_json_line_a_message_and_dns_is_the_zone_alone() {
     let mails = folder.path().join("mails");
     std::fs::create_dir(&mails).unwrap();
     for n in 0..3 {
-        std::fs::write(mails.join(format!("{n}.eml")), format!("From: a@news.test\nSubject: {n}\n\nhello\n")).unwrap();
+        std::fs::write(mails.join(format!("{n}.eml")), format!("From: a@news.test\nSubject: {n}\n\nhello\n"))
+            .unwrap();
     }
     let judged = run(&[
-        "judge", "--zone", zone.to_str().unwrap(), "--ip", "192.0.2.1", "--mail-from", "a@news.test",
+        "judge",
+        "--zone",
+        zone.to_str().unwrap(),
+        "--ip",
+        "192.0.2.1",
+        "--mail-from",
+        "a@news.test",
         mails.to_str().unwrap(),
     ]);
     assert!(judged.status.success(), "{}", text(&judged.stderr));
@@ -95,7 +117,10 @@ fn judge_prints_one_json_line_a_message_and_dns_is_the_zone_alone() {
     assert_eq!(lines.len(), 3);
     for line in &lines {
         assert_eq!(line["auth"]["spf"], "pass", "{line}");
-        assert!(line["verdict"].is_string() && line["score"].is_number() && line["evidence"].is_array(), "{line}");
+        assert!(
+            line["verdict"].is_string() && line["score"].is_number() && line["evidence"].is_array(),
+            "{line}"
+        );
     }
 }
 
@@ -103,7 +128,9 @@ fn judge_prints_one_json_line_a_message_and_dns_is_the_zone_alone() {
 fn training_offline_makes_judge_give_a_probability() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
-    for (kind, words) in [("spam", "cheap pills winner lottery claim"), ("ham", "meeting agenda project review lunch")] {
+    for (kind, words) in
+        [("spam", "cheap pills winner lottery claim"), ("ham", "meeting agenda project review lunch")]
+    {
         let sub = folder.path().join(kind);
         std::fs::create_dir(&sub).unwrap();
         for n in 0..40 {

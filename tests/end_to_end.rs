@@ -1,5 +1,12 @@
 //! The main job, end to end: the real binary, real SMTP in, real SMTP out, real HTTP; judged by what arrives.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 mod common;
 
 use common::sink::{Manner, Sink};
@@ -184,12 +191,46 @@ fn kill_minus_nine_under_load_loses_nothing() {
     });
 }
 
+#[cfg(feature = "trap")]
+#[test]
+fn a_mail_that_kills_its_stage_is_dead_after_three_tries_and_a_replay_brings_it_through_after_the_fix() {
+    let sink = Sink::start();
+    let mut gateway = Gateway::start(sink.address, "");
+    let trapped = format!("X-Tidegate-Trap: panic score_spam\r\n{}", HTML.replace("a letter", "trapped one"));
+    smtp::send(gateway.smtp(), "a@news.test", &["b@example.test"], &trapped);
+    for n in 0..5 {
+        smtp::send(
+            gateway.smtp(),
+            "a@news.test",
+            &["b@example.test"],
+            &HTML.replace("letter", &format!("l{n}")),
+        );
+    }
+    sink.wait(5);
+    let dead = wait_for("a dead record", || gateway.list(&["dead", "list"]).into_iter().next());
+    assert_eq!(dead["stage"], "score_spam");
+    assert!(dead["why"].as_str().unwrap().contains("trapped in score_spam"), "{dead}");
+    assert_eq!(get(gateway.metrics(), "/health").0, 200);
+    gateway.terminate();
+    gateway.set_env("TIDEGATE_TRAP", "off");
+    gateway.spawn();
+    gateway.command(&["dead", "replay", dead["id"].as_str().unwrap()]);
+    sink.wait_for("trapped one");
+    assert!(gateway.list(&["dead", "list"]).is_empty());
+    assert_eq!(sink.all().len(), 6);
+}
+
 #[test]
 fn a_terminated_gateway_drains_and_ends_well() {
     let sink = Sink::start();
     let mut gateway = Gateway::start(sink.address, "");
     for n in 0..20 {
-        let reply = smtp::send(gateway.smtp(), "a@news.test", &["b@example.test"], &HTML.replace("letter", &format!("l{n}")));
+        let reply = smtp::send(
+            gateway.smtp(),
+            "a@news.test",
+            &["b@example.test"],
+            &HTML.replace("letter", &format!("l{n}")),
+        );
         assert!(reply.starts_with("250 "));
     }
     assert_eq!(gateway.terminate(), Some(0), "{}", gateway.log());
@@ -218,7 +259,8 @@ fn a_second_gateway_on_the_same_data_is_told_so() {
     let sink = Sink::start();
     let gateway = Gateway::start(sink.address, "");
     let config = gateway.folder.path().join("tidegate.toml");
-    let second = common::tidegate().arg("run").arg("--config").arg(config).arg("--data").arg(gateway.data()).output();
+    let second =
+        common::tidegate().arg("run").arg("--config").arg(config).arg("--data").arg(gateway.data()).output();
     let second = second.unwrap();
     assert!(!second.status.success());
     let told = String::from_utf8_lossy(&second.stderr).to_lowercase();
@@ -231,7 +273,12 @@ fn health_is_well_and_the_fates_of_mail_balance() {
     let gateway = Gateway::start(sink.address, "");
     assert_eq!(get(gateway.metrics(), "/health").0, 200);
     for n in 0..5 {
-        smtp::send(gateway.smtp(), "a@news.test", &["b@example.test"], &HTML.replace("letter", &format!("l{n}")));
+        smtp::send(
+            gateway.smtp(),
+            "a@news.test",
+            &["b@example.test"],
+            &HTML.replace("letter", &format!("l{n}")),
+        );
     }
     smtp::send(gateway.smtp(), "a@news.test", &["b@example.test"], &gtube());
     sink.wait(5);
@@ -242,11 +289,21 @@ fn health_is_well_and_the_fates_of_mail_balance() {
 }
 
 #[test]
-fn low_disk_means_452_and_nothing_is_taken() {
+fn low_disk_means_452_and_with_room_again_mail_is_taken() {
     let sink = Sink::start();
-    let gateway = Gateway::start(sink.address, &format!("[log]\nmin_free_bytes = {}\n", 1_u64 << 60));
+    let mut gateway = Gateway::start(sink.address, "");
+    gateway.terminate();
+    let file = gateway.folder.path().join("tidegate.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{config}\n[log]\nmin_free_bytes = {}\n", 1_u64 << 60)).unwrap();
+    gateway.spawn();
     let reply = smtp::send(gateway.smtp(), "a@news.test", &["b@example.test"], HTML);
     assert!(reply.starts_with("452 "), "{reply}");
+    gateway.terminate();
+    std::fs::write(&file, config).unwrap();
+    gateway.spawn();
+    assert!(smtp::send(gateway.smtp(), "a@news.test", &["b@example.test"], HTML).starts_with("250 "));
+    sink.wait(1);
 }
 
 #[test]
@@ -273,7 +330,8 @@ fn torture_messages_pass_and_none_is_dropped() {
     let mut client = smtp::Client::connect(gateway.smtp()).unwrap();
     client.say("EHLO news.test").unwrap();
     let mut accepted = 0;
-    let archives: Vec<_> = std::fs::read_dir(corpora.join("mime")).unwrap().map(|e| e.unwrap().path()).collect();
+    let archives: Vec<_> =
+        std::fs::read_dir(corpora.join("mime")).unwrap().map(|e| e.unwrap().path()).collect();
     for archive in archives.iter().filter(|p| p.to_string_lossy().ends_with(".tar.zst")) {
         for message in messages(archive) {
             let reply = client.send("a@news.test", &["b@example.test"], &message).unwrap();

@@ -1,5 +1,12 @@
 //! The worked example of ARCHITECTURE.md, compiled and run: a new stage is one file, one entry, one row.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use async_trait::async_trait;
 use tidegate_actors::hold::subject_of;
 use tidegate_actors::stage::{Stage, Step, Trouble};

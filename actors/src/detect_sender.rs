@@ -57,10 +57,8 @@ pub struct DetectSender {
 impl DetectSender {
     /// `directory` says which domains are ours, `store` who was seen.
     pub fn new(directory: Arc<dyn Directory>, store: Arc<dyn Store>, today: Arc<Today>) -> DetectSender {
-        let remembered = moka::sync::Cache::builder()
-            .max_capacity(100_000)
-            .time_to_live(Duration::from_secs(600))
-            .build();
+        let remembered =
+            moka::sync::Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(600)).build();
         DetectSender { directory, store, today, remembered }
     }
 
@@ -97,7 +95,11 @@ impl DetectSender {
             return Ok(Step::next(*mail));
         }
         let Some(proof) = proof_of(&mail, domain) else {
-            mail.add("SENDER_UNPROVEN", 0.0, format!("{address} is new and nothing proves that it may use {domain}"));
+            mail.add(
+                "SENDER_UNPROVEN",
+                0.0,
+                format!("{address} is new and nothing proves that it may use {domain}"),
+            );
             return Ok(Step::next(*mail));
         };
         let scope = format!("day:{domain}:{}", day_of(now_ms()));
@@ -151,11 +153,27 @@ fn proof_of(mail: &Mail, domain: &str) -> Option<&'static str> {
 /// Devices and role addresses are classed apart: they are not people and are not billed.
 fn class_of(local: &str) -> &'static str {
     const ROLES: &[&str] = &[
-        "abuse", "admin", "administrator", "billing", "contact", "helpdesk", "hostmaster", "info", "noc", "office",
-        "postmaster", "root", "sales", "security", "support", "webmaster",
+        "abuse",
+        "admin",
+        "administrator",
+        "billing",
+        "contact",
+        "helpdesk",
+        "hostmaster",
+        "info",
+        "noc",
+        "office",
+        "postmaster",
+        "root",
+        "sales",
+        "security",
+        "support",
+        "webmaster",
     ];
-    const DEVICES: &[&str] =
-        &["alarm", "backup", "camera", "copier", "fax", "monitor", "nas", "noreply", "no-reply", "printer", "scanner", "ups"];
+    const DEVICES: &[&str] = &[
+        "alarm", "backup", "camera", "copier", "fax", "monitor", "nas", "noreply", "no-reply", "printer",
+        "scanner", "ups",
+    ];
     let bare = local.split('+').next().unwrap_or(local);
     if ROLES.contains(&bare) {
         "role"

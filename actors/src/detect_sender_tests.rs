@@ -8,7 +8,14 @@ use tidegate_schemas::{Client, Policy, Recipient};
 fn stage(burst: u32) -> (DetectSender, Arc<MemoryStore>) {
     let policy = Policy { new_sender_burst: burst, ..Policy::default() };
     let store = Arc::new(MemoryStore::default());
-    (DetectSender::new(Arc::new(FixedDirectory::of("example.test", policy)), store.clone(), Arc::default()), store)
+    (
+        DetectSender::new(
+            Arc::new(FixedDirectory::of("example.test", policy)),
+            store.clone(),
+            Arc::default(),
+        ),
+        store,
+    )
 }
 
 fn outbound(from: &str, login: &str) -> Record {

@@ -40,7 +40,8 @@ impl Hold {
             _ => mail.recipients.first().map_or("", |r| r.address.as_str()),
         };
         let facts = self.directory.domain(&domain_of(address)).await;
-        let facts = facts.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
+        let facts =
+            facts.map_err(|e| Trouble::Retry { after: Duration::from_secs(1), why: e.to_string() })?;
         Ok(facts.map_or(30, |f| f.policy.held_days))
     }
 }
@@ -88,7 +89,7 @@ fn held_row(mail: &Mail) -> HeldRow {
 
 /// Decoded Subject of a message, at most 200 characters, without control characters.
 pub fn subject_of(raw: &[u8]) -> String {
-    let message = mail_parser::MessageParser::new().with_minimal_headers().parse_headers(raw);
+    let message = crate::parse::few_headers(raw);
     let subject = message.as_ref().and_then(|m| m.subject()).unwrap_or_default();
     subject.chars().filter(|c| !c.is_control()).take(200).collect()
 }
@@ -114,7 +115,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_held_mail_can_be_read_back_octet_for_octet() {
-        let stage = Hold::new(Arc::new(FixedDirectory::of("example.test", Policy::default())), Arc::default());
+        let stage =
+            Hold::new(Arc::new(FixedDirectory::of("example.test", Policy::default())), Arc::default());
         let step = stage.work(mail().into()).await.unwrap();
         assert!(step.out.is_empty());
         let Write::Put(row) = &step.writes[0] else { panic!("{:?}", step.writes) };
@@ -125,7 +127,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_mail_twice_writes_the_same_rows() {
-        let stage = Hold::new(Arc::new(FixedDirectory::of("example.test", Policy::default())), Arc::default());
+        let stage =
+            Hold::new(Arc::new(FixedDirectory::of("example.test", Policy::default())), Arc::default());
         let keys = |step: &Step| -> Vec<(String, String)> {
             let place = |w: &Write| match w {
                 Write::Put(row) => (row.partition.clone(), row.sort.clone()),

@@ -11,6 +11,7 @@ pub mod host;
 pub mod ingest;
 pub mod keep_ledger;
 pub mod learn_whitelist;
+pub mod parse;
 pub mod ports;
 pub mod rate_reputation;
 pub mod requeue;

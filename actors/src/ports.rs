@@ -20,7 +20,12 @@ pub struct StoreError(pub String);
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The value of one live row.
-    async fn get(&self, table: &'static str, partition: &str, sort: &str) -> Result<Option<Bytes>, StoreError>;
+    async fn get(
+        &self,
+        table: &'static str,
+        partition: &str,
+        sort: &str,
+    ) -> Result<Option<Bytes>, StoreError>;
 
     /// Live rows of one partition whose sort key begins with `prefix` and is greater than `after`, in octet order.
     async fn scan(&self, scan: Scan<'_>) -> Result<Vec<RawRow>, StoreError>;
@@ -29,7 +34,12 @@ pub trait Store: Send + Sync + 'static {
     async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError>;
 
     /// Partitions of a table that have rows, greater than `after`, in octet order. For exports and admin lists.
-    async fn partitions(&self, table: &'static str, after: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+    async fn partitions(
+        &self,
+        table: &'static str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError>;
 }
 
 /// Which rows a scan wants.
@@ -48,7 +58,11 @@ pub struct Scan<'a> {
 }
 
 /// One typed row, or none.
-pub async fn get_row<R: Row>(store: &dyn Store, partition: &str, sort: &str) -> Result<Option<R>, StoreError> {
+pub async fn get_row<R: Row>(
+    store: &dyn Store,
+    partition: &str,
+    sort: &str,
+) -> Result<Option<R>, StoreError> {
     let Some(value) = store.get(R::TABLE, partition, sort).await? else { return Ok(None) };
     R::from_value(&value).map(Some).map_err(|e| StoreError(e.to_string()))
 }
@@ -148,7 +162,6 @@ pub trait Dns: Send + Sync + 'static {
     /// PTR of an address.
     async fn ptr(&self, ip: IpAddr) -> Result<Vec<String>, DnsError>;
 }
-
 
 /// One DNS block list that has a client's address.
 #[derive(Clone, Debug, PartialEq)]

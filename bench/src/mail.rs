@@ -18,15 +18,19 @@ impl Maker {
     /// classifier has something to chew on.
     pub fn new(bytes: usize, links: usize, to: &str) -> Maker {
         const WORDS: &[&str] = &[
-            "harbour", "season", "kitchen", "garden", "offer", "reader", "weather", "station", "letter", "morning",
-            "market", "recipe", "winter", "journey", "member", "library", "concert", "update", "evening", "village",
+            "harbour", "season", "kitchen", "garden", "offer", "reader", "weather", "station", "letter",
+            "morning", "market", "recipe", "winter", "journey", "member", "library", "concert", "update",
+            "evening", "village",
         ];
         let mut body = String::from("<html><head><title>Letter</title></head><body>\r\n");
         let per_block = (bytes.saturating_sub(400) / links.max(1)).max(80);
         for block in 0..links.max(1) {
             let start = body.len();
             if links > 0 {
-                let url = format!("https://news{}.example.net/item/{block}?utm_source=letter&amp;n={block}", block % 7);
+                let url = format!(
+                    "https://news{}.example.net/item/{block}?utm_source=letter&amp;n={block}",
+                    block % 7
+                );
                 body.push_str(&format!("<p><a href=\"{url}\">Read item {block}</a>\r\n"));
             }
             let mut word = block * 7;
@@ -111,7 +115,8 @@ mod tests {
     fn rewritten_links_do_not_change_the_checksum_and_any_other_octet_does() {
         let maker = Maker::new(2_000, 5, "a@example.test");
         let message = String::from_utf8(maker.message(42)).unwrap();
-        let rewritten = message.replace("https://news1.example.net/item/1", "http://127.0.0.1:8080/u/1.a1.xyz/n");
+        let rewritten =
+            message.replace("https://news1.example.net/item/1", "http://127.0.0.1:8080/u/1.a1.xyz/n");
         assert_eq!(inspect(rewritten.as_bytes()), (Some(42), maker.checksum()));
         let damaged = message.replacen("</p>", "</q>", 1);
         assert_ne!(inspect(damaged.as_bytes()).1, maker.checksum());

@@ -64,7 +64,9 @@ async fn session(mut stream: TcpStream, tally: &Tally, mood: &Mood) -> std::io::
         let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
         let more = crate::mail::find(&buffer, b"\r\n").is_some();
         let reply: &[u8] = match verb.as_slice() {
-            b"EHLO" => b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 104857600\r\n",
+            b"EHLO" => {
+                b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 104857600\r\n"
+            }
             b"RCPT" if mood.is(Manner::RcptLater) => b"450 4.2.1 later\r\n",
             b"QUIT" => {
                 stream.write_all(b"221 bye\r\n").await?;
@@ -101,7 +103,11 @@ async fn message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Resul
     let mut from = 0;
     loop {
         let begins = buffer.starts_with(b".\r\n");
-        let end = if begins { Some(0) } else { crate::mail::find(&buffer[from..], b"\r\n.\r\n").map(|at| from + at) };
+        let end = if begins {
+            Some(0)
+        } else {
+            crate::mail::find(&buffer[from..], b"\r\n.\r\n").map(|at| from + at)
+        };
         if let Some(end) = end {
             let length = if begins { 3 } else { end + 5 };
             let raw: Vec<u8> = buffer.drain(..length).collect();

@@ -36,12 +36,11 @@ pub async fn run(plan: Plan, tally: Arc<Tally>, started: Instant) {
 async fn session(plan: &Plan, tally: &Tally, started: Instant) -> std::io::Result<()> {
     let stream = TcpStream::connect(plan.target).await?;
     stream.set_nodelay(true)?;
-    let (read, mut write) = stream.into_split();
-    let mut read = BufReader::new(read);
-    let mut line = String::new();
-    expect(&mut read, &mut line).await?;
-    write.write_all(b"EHLO storm.example.net\r\n").await?;
-    expect(&mut read, &mut line).await?;
+    let (read, write) = stream.into_split();
+    let mut talk = Talk { read: BufReader::new(read), write, line: String::new() };
+    talk.expect().await?;
+    talk.write.write_all(b"EHLO storm.example.net\r\n").await?;
+    talk.expect().await?;
     let envelope = format!("MAIL FROM:<{}>\r\nRCPT TO:<{}>\r\nDATA\r\n", plan.maker.from, plan.maker.to);
     while Instant::now() < plan.until {
         let Some(number) = tally.take() else { break };
@@ -50,7 +49,8 @@ async fn session(plan: &Plan, tally: &Tally, started: Instant) -> std::io::Resul
             tokio::time::sleep_until(due.into()).await;
         }
         loop {
-            let sent = one(&mut read, &mut write, &mut line, envelope.as_bytes(), &plan.maker.message(number), number, tally).await;
+            let sent =
+                talk.one(envelope.as_bytes(), &plan.maker.message(number), || tally.sent(number)).await;
             let code = match sent {
                 Ok(code) => code,
                 Err(error) => {
@@ -65,46 +65,48 @@ async fn session(plan: &Plan, tally: &Tally, started: Instant) -> std::io::Resul
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
-    write.write_all(b"QUIT\r\n").await
+    talk.write.write_all(b"QUIT\r\n").await
 }
 
-/// One transaction; the code that decided it.
-async fn one(
-    read: &mut BufReader<tokio::net::tcp::OwnedReadHalf>,
-    write: &mut tokio::net::tcp::OwnedWriteHalf,
-    line: &mut String,
-    envelope: &[u8],
-    message: &[u8],
-    number: usize,
-    tally: &Tally,
-) -> std::io::Result<u16> {
-    write.write_all(envelope).await?;
-    let mut worst = 0;
-    for _ in 0..3 {
-        worst = worst.max(expect(read, line).await?);
-    }
-    if worst != 354 {
-        write.write_all(b"RSET\r\n").await?;
-        expect(read, line).await?;
-        return Ok(worst);
-    }
-    tally.sent(number);
-    let mut data = Vec::with_capacity(message.len() + 3);
-    data.extend_from_slice(message);
-    data.extend_from_slice(b".\r\n");
-    write.write_all(&data).await?;
-    expect(read, line).await
+/// One connection.
+struct Talk {
+    read: BufReader<tokio::net::tcp::OwnedReadHalf>,
+    write: tokio::net::tcp::OwnedWriteHalf,
+    line: String,
 }
 
-/// Reads one reply, all its lines.
-async fn expect(read: &mut BufReader<tokio::net::tcp::OwnedReadHalf>, line: &mut String) -> std::io::Result<u16> {
-    loop {
-        line.clear();
-        if read.read_line(line).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
+impl Talk {
+    /// One transaction; the code that decided it. `sending` is called when the message goes out.
+    async fn one(&mut self, envelope: &[u8], message: &[u8], sending: impl FnOnce()) -> std::io::Result<u16> {
+        self.write.write_all(envelope).await?;
+        let mut worst = 0;
+        for _ in 0..3 {
+            worst = worst.max(self.expect().await?);
         }
-        if line.as_bytes().get(3) != Some(&b'-') {
-            return line.get(..3).and_then(|c| c.parse().ok()).ok_or_else(|| std::io::ErrorKind::InvalidData.into());
+        if worst != 354 {
+            self.write.write_all(b"RSET\r\n").await?;
+            self.expect().await?;
+            return Ok(worst);
+        }
+        sending();
+        let mut data = Vec::with_capacity(message.len() + 3);
+        data.extend_from_slice(message);
+        data.extend_from_slice(b".\r\n");
+        self.write.write_all(&data).await?;
+        self.expect().await
+    }
+
+    /// Reads one reply, all its lines.
+    async fn expect(&mut self) -> std::io::Result<u16> {
+        loop {
+            self.line.clear();
+            if self.read.read_line(&mut self.line).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            if self.line.as_bytes().get(3) != Some(&b'-') {
+                let code = self.line.get(..3).and_then(|c| c.parse().ok());
+                return code.ok_or_else(|| std::io::ErrorKind::InvalidData.into());
+            }
         }
     }
 }

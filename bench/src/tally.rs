@@ -123,7 +123,8 @@ impl Tally {
             .map(|s| seconds(s.arrived.load(Relaxed).saturating_sub(s.sent.load(Relaxed))) * 1e3)
             .collect();
         waits.sort_by(f64::total_cmp);
-        let at = |share: f64| waits.get(((waits.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(0.0);
+        let at =
+            |share: f64| waits.get(((waits.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(0.0);
         json!({
             "accepted": self.accepted(),
             "delivered": delivered,
@@ -161,6 +162,9 @@ mod tests {
         damaged[last] = b'x';
         tally.arrived(&damaged);
         let report = tally.report();
-        assert_eq!((&report["lost"], &report["doubled"], &report["damaged"]), (&json!(1), &json!(1), &json!(1)));
+        assert_eq!(
+            (&report["lost"], &report["doubled"], &report["damaged"]),
+            (&json!(1), &json!(1), &json!(1))
+        );
     }
 }

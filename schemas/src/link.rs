@@ -122,7 +122,8 @@ impl LinkKeys {
 
     /// The key file's text; a secret.
     pub fn to_text(&self) -> String {
-        let mut text = String::from("# Link keys, newest first. Whoever has this file can read and forge links.\n");
+        let mut text =
+            String::from("# Link keys, newest first. Whoever has this file can read and forge links.\n");
         for (id, key) in &self.secrets {
             text.push_str(&format!("{id} {}\n", hex::encode(key)));
         }

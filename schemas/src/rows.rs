@@ -75,8 +75,24 @@ pub trait Row: Serialize + DeserializeOwned {
 
 /// All tables, for backends that create them.
 pub const TABLES: &[&str] = &[
-    "domains", "policies", "users", "lists", "held", "held_bodies", "dead", "sent", "senders", "clicks",
-    "learned", "learning_stops", "reputation", "refused", "model", "feeds", "traces", "queue_marks",
+    "domains",
+    "policies",
+    "users",
+    "lists",
+    "held",
+    "held_bodies",
+    "dead",
+    "sent",
+    "senders",
+    "clicks",
+    "learned",
+    "learning_stops",
+    "reputation",
+    "refused",
+    "model",
+    "feeds",
+    "traces",
+    "queue_marks",
 ];
 
 /// A protected domain.

@@ -86,7 +86,8 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Policy {
-        let forbidden = "exe com scr pif bat cmd vbs vbe js jse wsf wsh hta cpl msi msp jar lnk ps1 reg iso img vhd";
+        let forbidden =
+            "exe com scr pif bat cmd vbs vbe js jse wsf wsh hta cpl msi msp jar lnk ps1 reg iso img vhd";
         Policy {
             tag_at: 5.0,
             hold_at: 10.0,

@@ -128,6 +128,8 @@ fn a_field_that_a_newer_writer_added_does_not_stop_an_older_reader() {
 #[ignore = "writes the pinned files; run by hand when a version is added"]
 fn write_pinned_files() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
-    std::fs::write(format!("{folder}/mail-v1.hex"), hex::encode(Record::from(mail()).encode()) + "\n").unwrap();
-    std::fs::write(format!("{folder}/signal-v1.hex"), hex::encode(Record::from(signal()).encode()) + "\n").unwrap();
+    std::fs::write(format!("{folder}/mail-v1.hex"), hex::encode(Record::from(mail()).encode()) + "\n")
+        .unwrap();
+    std::fs::write(format!("{folder}/signal-v1.hex"), hex::encode(Record::from(signal()).encode()) + "\n")
+        .unwrap();
 }

@@ -36,16 +36,22 @@ impl Access {
 
     /// Writes the file with mode 0600.
     pub fn save(&self, data: &Path) -> std::io::Result<()> {
-        crate::files::write_private(&data.join(Self::FILE), format!("{} {}\n", self.address, self.token).as_bytes())
+        crate::files::write_private(
+            &data.join(Self::FILE),
+            format!("{} {}\n", self.address, self.token).as_bytes(),
+        )
     }
 
     /// Reads the file of a running gateway.
     pub fn load(data: &Path) -> anyhow::Result<Access> {
         let path = data.join(Self::FILE);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| anyhow::anyhow!("{}: {e}; is a gateway running on this data directory?", path.display()))?;
-        let (address, token) =
-            text.trim().split_once(' ').ok_or_else(|| anyhow::anyhow!("{}: not of this form", path.display()))?;
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            anyhow::anyhow!("{}: {e}; is a gateway running on this data directory?", path.display())
+        })?;
+        let (address, token) = text
+            .trim()
+            .split_once(' ')
+            .ok_or_else(|| anyhow::anyhow!("{}: not of this form", path.display()))?;
         Ok(Access { address: address.parse()?, token: token.to_owned() })
     }
 }
@@ -64,7 +70,12 @@ struct Query {
 }
 
 /// Serves the API until told to stop.
-pub async fn serve(desk: Arc<Desk>, listener: tokio::net::TcpListener, token: String, stop: watch::Receiver<bool>) {
+pub async fn serve(
+    desk: Arc<Desk>,
+    listener: tokio::net::TcpListener,
+    token: String,
+    stop: watch::Receiver<bool>,
+) {
     crate::web::plain::serve(routes(desk, token), listener, stop).await;
 }
 
@@ -78,21 +89,27 @@ fn routes(desk: Arc<Desk>, token: String) -> warp::filters::BoxedFilter<(warp::r
         .and(warp::header::optional::<String>("authorization"))
         .and(warp::body::content_length_limit(MAX_BODY).or(warp::get()).unify())
         .and(warp::body::bytes())
-        .then(move |method: warp::http::Method, tail: warp::path::Tail, query, bearer: Option<String>, body| {
-            let (desk, token) = (desk.clone(), token.clone());
-            async move {
-                let given = bearer.as_deref().and_then(|b| b.strip_prefix("Bearer ")).unwrap_or_default();
-                if !bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
-                    return reply(StatusCode::UNAUTHORIZED, &json!({"error": "a bearer token is needed"}));
+        .then(
+            move |method: warp::http::Method, tail: warp::path::Tail, query, bearer: Option<String>, body| {
+                let (desk, token) = (desk.clone(), token.clone());
+                async move {
+                    let given = bearer.as_deref().and_then(|b| b.strip_prefix("Bearer ")).unwrap_or_default();
+                    if !bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
+                        return reply(
+                            StatusCode::UNAUTHORIZED,
+                            &json!({"error": "a bearer token is needed"}),
+                        );
+                    }
+                    let parts: Vec<&str> = tail.as_str().split('/').collect();
+                    match act(&desk, method.as_str(), &parts, query, body).await {
+                        Ok(value) => reply(StatusCode::OK, &value),
+                        Err(error) => reply(status(&error), &json!({"error": error.to_string()})),
+                    }
                 }
-                let parts: Vec<&str> = tail.as_str().split('/').collect();
-                match act(&desk, method.as_str(), &parts, query, body).await {
-                    Ok(value) => reply(StatusCode::OK, &value),
-                    Err(error) => reply(status(&error), &json!({"error": error.to_string()})),
-                }
-            }
-        });
-    let other = warp::any().map(|| reply(StatusCode::BAD_REQUEST, &json!({"error": "no request of this API"})));
+            },
+        );
+    let other =
+        warp::any().map(|| reply(StatusCode::BAD_REQUEST, &json!({"error": "no request of this API"})));
     known.or(other).unify().boxed()
 }
 
@@ -110,7 +127,13 @@ fn status(error: &AdminError) -> StatusCode {
     }
 }
 
-async fn act(desk: &Desk, method: &str, parts: &[&str], query: Query, body: bytes::Bytes) -> Result<Value, AdminError> {
+async fn act(
+    desk: &Desk,
+    method: &str,
+    parts: &[&str],
+    query: Query,
+    body: bytes::Bytes,
+) -> Result<Value, AdminError> {
     let limit = query.limit.unwrap_or(1_000);
     let by = if query.by.is_empty() { "operator" } else { query.by.as_str() };
     let done = |()| json!({"done": true});
@@ -155,7 +178,8 @@ fn mail_value(mail: &tidegate_schemas::Mail) -> Value {
 async fn apply(desk: &Desk, body: &[u8]) -> Result<Value, AdminError> {
     let text = std::str::from_utf8(body).map_err(|_| AdminError::Bad("the file is not UTF-8".into()))?;
     let tenants = crate::tenants::parse(text).map_err(|e| AdminError::Bad(e.to_string()))?;
-    let changes = crate::tenants::apply(&desk.store, &tenants).await.map_err(|e| AdminError::Away(e.to_string()))?;
+    let changes =
+        crate::tenants::apply(&desk.store, &tenants).await.map_err(|e| AdminError::Away(e.to_string()))?;
     value(changes)
 }
 

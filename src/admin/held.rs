@@ -86,7 +86,8 @@ impl Desk {
     /// Puts a dead record back on the topic it came from.
     pub async fn dead_replay(&self, id: &str) -> Result<(), AdminError> {
         let row = self.dead_show(id).await?;
-        let octets = hex::decode(&row.record).map_err(|e| AdminError::Broken(format!("dead record {id}: {e}")))?;
+        let octets =
+            hex::decode(&row.record).map_err(|e| AdminError::Broken(format!("dead record {id}: {e}")))?;
         let (topic, value) = (row.topic, Bytes::from(octets));
         let key = Record::decode(&value).map(|r| r.key()).unwrap_or_default();
         let outputs = vec![Output { topic, key, value }];

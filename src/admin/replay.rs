@@ -121,7 +121,8 @@ impl Desk {
     /// The mail with the evidence and verdict that its trace has, or nothing when it was not judged yet.
     async fn before(&self, mail: &Mail) -> Result<Option<Mail>, AdminError> {
         let rows = crate::tenants::all_rows::<TraceRow>(&self.store, &mail.trace).await?;
-        let Some(row) = rows.into_iter().find(|row| row.tenant == mail.tenant && !row.evidence.is_empty()) else {
+        let Some(row) = rows.into_iter().find(|row| row.tenant == mail.tenant && !row.evidence.is_empty())
+        else {
             return Ok(None);
         };
         let domain = mail.recipients.first().map(|r| domain_of(&r.address)).unwrap_or_default();

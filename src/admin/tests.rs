@@ -5,7 +5,7 @@ use crate::backends::intake::{ACCEPTED, OUTBOUND, output};
 use crate::backends::log::{Embedded, Options, TopicSpec};
 use tidegate_actors::ports::fakes::FixedDirectory;
 use tidegate_schemas::rows::{BodyRow, DeadRow, HeldRow};
-use tidegate_schemas::{Mail, Policy, Record, Recipient, Row, Write};
+use tidegate_schemas::{Mail, Policy, Recipient, Record, Row, Write};
 use tidegate_topology::log::{Batch, From, Seat};
 
 struct Place {
@@ -18,9 +18,12 @@ fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
     let names = [ACCEPTED, OUTBOUND, "signals", "retry-1m"];
     let topics = names.map(|name| TopicSpec { name: name.into(), partitions: 1 }).to_vec();
-    let seat = |consumer: &str, topic: &str| Seat { consumer: consumer.into(), topic: topic.into(), partition: 0 };
+    let seat =
+        |consumer: &str, topic: &str| Seat { consumer: consumer.into(), topic: topic.into(), partition: 0 };
     let consumers = vec![seat("check_dns", ACCEPTED), seat("deliver", OUTBOUND), seat("requeue", "retry-1m")];
-    let log = Embedded::open(folder.path(), Options { topics, consumers, min_free_bytes: 0, ..Options::default() }).unwrap();
+    let log =
+        Embedded::open(folder.path(), Options { topics, consumers, min_free_bytes: 0, ..Options::default() })
+            .unwrap();
     let directory = Arc::new(FixedDirectory::of("example.test", Policy::default()));
     let judge = Judge { stages: Vec::new(), directory };
     let desk = Desk { log: log.clone(), store: log.clone(), judge };
@@ -147,7 +150,13 @@ async fn the_api_wants_the_token_and_names_what_it_does_not_know() {
         let url = format!("http://{address}/api/v1/{path}");
         tokio::task::spawn_blocking(move || {
             let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-            agent.get(url).header("authorization", format!("Bearer {token}")).call().unwrap().status().as_u16()
+            agent
+                .get(url)
+                .header("authorization", format!("Bearer {token}"))
+                .call()
+                .unwrap()
+                .status()
+                .as_u16()
         })
     };
     assert_eq!(get("queue", "secret").await.unwrap(), 200);

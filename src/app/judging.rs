@@ -7,20 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidegate_actors::check_dns::{CheckDns, ListSpec, Lists, Settings};
 use tidegate_actors::ports::{Directory, Dns, Store};
+use tidegate_actors::score_spam::ScoreSpam;
 use tidegate_actors::score_spam::classifier::SharedModel;
 use tidegate_actors::score_spam::reputation::Reputation;
-use tidegate_actors::score_spam::ScoreSpam;
 
 /// DNS as configured: a zone file and nothing else, or servers.
 pub fn dns(config: &Config) -> Result<Arc<dyn Dns>, StartError> {
     let Some(file) = &config.dns.zone else {
         let timeout = Duration::from_millis(config.dns.timeout_ms);
-        let options = system::Options { servers: config.dns.servers.clone(), timeout, ..system::Options::default() };
+        let options =
+            system::Options { servers: config.dns.servers.clone(), timeout, ..system::Options::default() };
         let system = system::System::new(&options).map_err(|e| StartError::Config(e.to_string()))?;
         return Ok(Arc::new(system));
     };
     let path = config.base.join(file);
-    let text = std::fs::read_to_string(&path).map_err(|e| StartError::Config(format!("{}: {e}", path.display())))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| StartError::Config(format!("{}: {e}", path.display())))?;
     let zone = zone::Zone::parse(&text).map_err(|mistakes| {
         let lines: Vec<String> =
             mistakes.iter().map(|m| format!("{}:{}: {}", path.display(), m.line, m.what)).collect();
@@ -41,7 +43,6 @@ pub fn checks(config: &Config) -> Result<Settings, StartError> {
         domain_lists: list_specs("checks.domain_lists", &config.checks.domain_lists)?,
         trusted_arc_sealers: config.checks.trusted_arc_sealers.clone(),
         deadline: Duration::from_millis(config.checks.deadline_ms),
-        ..Settings::default()
     })
 }
 

@@ -52,7 +52,10 @@ pub async fn follow(data: PathBuf, shared: SharedKeys) {
         seen = now;
         match open(&data) {
             Ok(keys) => {
-                tracing::info!(newest = keys.ids().first().copied().unwrap_or_default(), "link keys read again");
+                tracing::info!(
+                    newest = keys.ids().first().copied().unwrap_or_default(),
+                    "link keys read again"
+                );
                 *shared.write() = Arc::new(keys);
             }
             Err(error) => tracing::error!("link keys not taken: {error:#}"),

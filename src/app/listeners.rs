@@ -189,7 +189,10 @@ fn smtp_settings(
 ) -> Result<ingest::Settings, StartError> {
     let smtp = &parts.config.smtp;
     let nets = |key: &str, texts: &[String]| -> Result<Vec<ingest::IpNet>, StartError> {
-        let one = |text: &String| text.parse().map_err(|_| StartError::Config(format!("`smtp.{key}`: `{text}` is no address or prefix")));
+        let one = |text: &String| {
+            text.parse()
+                .map_err(|_| StartError::Config(format!("`smtp.{key}`: `{text}` is no address or prefix")))
+        };
         texts.iter().map(one).collect()
     };
     Ok(ingest::Settings {
@@ -211,6 +214,5 @@ fn smtp_settings(
             greet_delay: Duration::from_millis(smtp.greet_delay_ms),
             ..ingest::Limits::default()
         },
-        ..ingest::Settings::default()
     })
 }

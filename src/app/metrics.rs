@@ -53,14 +53,17 @@ impl Sources {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "map_err passes it so")]
 fn wrong(error: prometheus::Error) -> StartError {
     StartError::Config(format!("metrics: {error}"))
 }
 
 /// The histogram of the time from the final dot to delivery, for `deliver`'s hook.
 pub(super) fn latency(registry: &Registry) -> Result<Histogram, StartError> {
-    let buckets = vec![0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0];
-    let options = HistogramOpts::new("tidegate_delivery_seconds", "From the final dot to the next hop's 250").buckets(buckets);
+    let buckets =
+        vec![0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0];
+    let options = HistogramOpts::new("tidegate_delivery_seconds", "From the final dot to the next hop's 250")
+        .buckets(buckets);
     let histogram = Histogram::with_opts(options).map_err(wrong)?;
     registry.register(Box::new(histogram.clone())).map_err(wrong)?;
     Ok(histogram)
@@ -80,15 +83,35 @@ struct Figures {
 
 impl Figures {
     fn new(sources: Arc<Sources>) -> prometheus::Result<Figures> {
-        let counter = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
+        let counter =
+            |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
         Ok(Figures {
             sources,
-            mails: counter("tidegate_mails_total", "Recipients by fate since the start: in, out, held, refused, dead", "fate")?,
-            smtp: counter("tidegate_smtp_total", "Connections, accepted records, recipients and octets, replies by class", "what")?,
+            mails: counter(
+                "tidegate_mails_total",
+                "Recipients by fate since the start: in, out, held, refused, dead",
+                "fate",
+            )?,
+            smtp: counter(
+                "tidegate_smtp_total",
+                "Connections, accepted records, recipients and octets, replies by class",
+                "what",
+            )?,
             smtp_refused: counter("tidegate_smtp_refused_total", "What SMTP refused, by reason", "reason")?,
-            delivery: counter("tidegate_delivery_total", "Recipients by outcome of an attempt, and reports made", "outcome")?,
-            log: counter("tidegate_log_total", "Work of the log: fsyncs, groups, frames, records, bytes", "what")?,
-            gauges: IntGaugeVec::new(Opts::new("tidegate_log_state", "State of the log: segments, disk_bytes, broken, full, ..."), &["what"])?,
+            delivery: counter(
+                "tidegate_delivery_total",
+                "Recipients by outcome of an attempt, and reports made",
+                "outcome",
+            )?,
+            log: counter(
+                "tidegate_log_total",
+                "Work of the log: fsyncs, groups, frames, records, bytes",
+                "what",
+            )?,
+            gauges: IntGaugeVec::new(
+                Opts::new("tidegate_log_state", "State of the log: segments, disk_bytes, broken, full, ..."),
+                &["what"],
+            )?,
             lag: IntGaugeVec::new(
                 Opts::new("tidegate_topic_lag_records", "Records that a lane has not committed yet"),
                 &["lane", "topic", "partition"],
@@ -116,7 +139,8 @@ impl Figures {
         set(&self.smtp, "records", smtp.mails.load(Relaxed));
         set(&self.smtp, "recipients", smtp.recipients.load(Relaxed));
         set(&self.smtp, "bytes", smtp.bytes.load(Relaxed));
-        for (class, label) in [(2, "replies_2xx"), (3, "replies_3xx"), (4, "replies_4xx"), (5, "replies_5xx")] {
+        for (class, label) in [(2, "replies_2xx"), (3, "replies_3xx"), (4, "replies_4xx"), (5, "replies_5xx")]
+        {
             set(&self.smtp, label, smtp.replies[class].load(Relaxed));
         }
         for (reason, count) in smtp.refused() {

@@ -55,7 +55,8 @@ pub fn plan(config: &Config, only: &[String]) -> Result<Plan, StartError> {
         StartError::Config(lines.join("\n"))
     };
     let plan = tidegate_topology::plan::plan(&text, &crate::registry::all_known()).map_err(told)?;
-    let stages: Vec<&str> = only.iter().map(String::as_str).filter(|s| !listeners::NAMES.contains(s)).collect();
+    let stages: Vec<&str> =
+        only.iter().map(String::as_str).filter(|s| !listeners::NAMES.contains(s)).collect();
     if only.is_empty() {
         return Ok(plan);
     }

@@ -156,7 +156,8 @@ async fn apply_tenants(file: &Path, store: &Arc<dyn Store>) -> Result<(), StartE
     let told = |why: String| StartError::Config(format!("{}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|e| told(e.to_string()))?;
     let tenants = crate::tenants::parse(&text).map_err(|e| told(e.to_string()))?;
-    let changes = crate::tenants::apply(store, &tenants).await.map_err(|e| StartError::Away(e.to_string()))?;
+    let changes =
+        crate::tenants::apply(store, &tenants).await.map_err(|e| StartError::Away(e.to_string()))?;
     for change in changes {
         tracing::info!("tenants: {change}");
     }
@@ -169,7 +170,8 @@ async fn open_keys(data: &Path, store: &Arc<dyn Store>) -> Result<LinkKeys, Star
     let used = store.partitions("traces", "", 1).await.map_err(|e| StartError::Away(e.to_string()))?;
     if !used.is_empty() && !keys::path(data).exists() {
         let path = keys::path(data);
-        let why = format!("{} is missing, and links were made with it: restore it from a copy", path.display());
+        let why =
+            format!("{} is missing, and links were made with it: restore it from a copy", path.display());
         return Err(StartError::Data(why));
     }
     keys::open(data).map_err(|e| StartError::Data(format!("{e:#}")))
@@ -186,7 +188,8 @@ fn relay_options(config: &Config) -> relay::Options {
 
 /// The settings of `deliver`.
 pub(super) fn delivery(config: &Config) -> Result<deliver::Settings, StartError> {
-    let route = |text: &str| deliver::route::Route::parse(text).map_err(|e| StartError::Config(e.to_string()));
+    let route =
+        |text: &str| deliver::route::Route::parse(text).map_err(|e| StartError::Config(e.to_string()));
     let hours = |hours: u64| Duration::from_secs(hours * 3_600);
     let mut keys = Vec::new();
     for key in &config.deliver.dkim {

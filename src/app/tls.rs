@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The server's TLS settings.
-pub(super) fn server_config(config: &crate::config::Config, data: &Path) -> Result<Arc<rustls::ServerConfig>, StartError> {
+pub(super) fn server_config(
+    config: &crate::config::Config,
+    data: &Path,
+) -> Result<Arc<rustls::ServerConfig>, StartError> {
     let (chain, key) = match (&config.tls.certificate, &config.tls.key) {
         (Some(chain), Some(key)) => {
             let (chain, key) = (config.base.join(chain), config.base.join(key));
@@ -18,8 +21,9 @@ pub(super) fn server_config(config: &crate::config::Config, data: &Path) -> Resu
         _ => own(&config.server.hostname, data)?,
     };
     let wrong = |why: String| StartError::Config(format!("TLS certificate: {why}"));
-    let chain: Vec<CertificateDer<'static>> =
-        rustls_pemfile::certs(&mut chain.as_slice()).collect::<Result<_, _>>().map_err(|e| wrong(e.to_string()))?;
+    let chain: Vec<CertificateDer<'static>> = rustls_pemfile::certs(&mut chain.as_slice())
+        .collect::<Result<_, _>>()
+        .map_err(|e| wrong(e.to_string()))?;
     let key: PrivateKeyDer<'static> = rustls_pemfile::private_key(&mut key.as_slice())
         .map_err(|e| wrong(e.to_string()))?
         .ok_or_else(|| wrong("the key file has no private key".into()))?;

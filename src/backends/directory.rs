@@ -17,7 +17,8 @@ use tidegate_schemas::{Row, TenantPath, tenant};
 /// Lists up to this many entries are held whole in the cache; longer ones are asked entry by entry.
 const WHOLE_LIST: usize = 2_000;
 /// A hash that no password fits, verified for unknown logins so that they take as long as known ones.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$dGlkZWdhdGUtbm9ib2R5$YkW3lvzlhrEvkO3cPX4AzWwNpgR2yKqSdc5vIqSxxWM";
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$dGlkZWdhdGUtbm9ib2R5$YkW3lvzlhrEvkO3cPX4AzWwNpgR2yKqSdc5vIqSxxWM";
 
 type Entries = Option<Arc<HashMap<String, bool>>>;
 
@@ -66,7 +67,8 @@ impl StoreDirectory {
             return Ok(entries);
         }
         let prefix = format!("{kind}|");
-        let scan = Scan { table: ListRow::TABLE, partition: level, prefix: &prefix, after: "", limit: WHOLE_LIST };
+        let scan =
+            Scan { table: ListRow::TABLE, partition: level, prefix: &prefix, after: "", limit: WHOLE_LIST };
         let rows = self.store.scan(scan).await?;
         let mut entries = HashMap::new();
         for row in &rows {
@@ -78,7 +80,13 @@ impl StoreDirectory {
         Ok(entries)
     }
 
-    async fn entry(&self, level: &str, kind: &str, value: &str, whole: &Entries) -> Result<Option<bool>, StoreError> {
+    async fn entry(
+        &self,
+        level: &str,
+        kind: &str,
+        value: &str,
+        whole: &Entries,
+    ) -> Result<Option<bool>, StoreError> {
         if let Some(entries) = whole {
             return Ok(entries.get(value).copied());
         }
@@ -139,7 +147,8 @@ impl Directory for StoreDirectory {
                 continue;
             }
             for value in values {
-                let found = |allow| Listed { allow, level: TenantPath::scope_of(level), value: value.clone() };
+                let found =
+                    |allow| Listed { allow, level: TenantPath::scope_of(level), value: value.clone() };
                 match self.entry(level, kind, value, &whole).await? {
                     // A block ends the search: nothing below may open what a level above has blocked.
                     Some(false) => return Ok(Some(found(false))),

@@ -23,8 +23,12 @@ fn entry(path: &str, value: &str, action: &str) -> Write {
 
 async fn directory(writes: Vec<Write>) -> StoreDirectory {
     let store = Arc::new(MemoryStore::default());
-    let domain =
-        DomainRow { domain: "example.test".into(), tenant: TENANT.into(), users: "listed".into(), route: String::new() };
+    let domain = DomainRow {
+        domain: "example.test".into(),
+        tenant: TENANT.into(),
+        users: "listed".into(),
+        route: String::new(),
+    };
     store.apply(vec![Write::Put(domain.raw(0))]).await.unwrap();
     store.apply(writes).await.unwrap();
     StoreDirectory::new(store)
@@ -79,7 +83,10 @@ async fn a_list_too_long_for_the_cache_is_asked_entry_by_entry() {
 #[tokio::test]
 async fn only_the_right_password_of_a_known_user_logs_in() {
     let directory = directory(vec![user("ann", "secret")]).await;
-    assert_eq!(directory.login("Ann@example.test", "secret").await.unwrap().as_deref(), Some("ann@example.test"));
+    assert_eq!(
+        directory.login("Ann@example.test", "secret").await.unwrap().as_deref(),
+        Some("ann@example.test")
+    );
     assert_eq!(directory.login("ann@example.test", "wrong").await.unwrap(), None);
     assert_eq!(directory.login("bob@example.test", "secret").await.unwrap(), None);
     assert_eq!(directory.login("nobody", "").await.unwrap(), None);

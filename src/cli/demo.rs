@@ -91,7 +91,8 @@ fn write_config(folder: &Path, maildir: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn send_all(listening: &Listening, maildir: &Path) -> Result<(), Failure> {
-    let smtp = listening.smtp.first().copied().ok_or_else(|| Failure::text(exit::SOFTWARE, "no SMTP listener"))?;
+    let smtp =
+        listening.smtp.first().copied().ok_or_else(|| Failure::text(exit::SOFTWARE, "no SMTP listener"))?;
     output::line(&format!("SMTP     {smtp}   (anything @example.test)"));
     for (what, message) in SAMPLES {
         let reply = send(smtp, message)?;
@@ -130,7 +131,9 @@ fn send(smtp: SocketAddr, message: &str) -> Result<String, Failure> {
     };
     reply()?;
     let sender = message.lines().find_map(|l| l.strip_prefix("X-Demo-Sender: ")).unwrap_or("demo@news.test");
-    for command in ["EHLO mail.news.test", &format!("MAIL FROM:<{sender}>"), "RCPT TO:<ann@example.test>", "DATA"] {
+    for command in
+        ["EHLO mail.news.test", &format!("MAIL FROM:<{sender}>"), "RCPT TO:<ann@example.test>", "DATA"]
+    {
         write.write_all(format!("{command}\r\n").as_bytes())?;
         reply()?;
     }

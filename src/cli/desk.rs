@@ -27,8 +27,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn apply(gateway: &Gateway, file: &std::path::Path) -> Result<(), Failure> {
-    let text = std::fs::read(file)
-        .map_err(|e| Failure::text(exit::NO_INPUT, format!("{}: {e}", file.display())))?;
+    let text =
+        std::fs::read(file).map_err(|e| Failure::text(exit::NO_INPUT, format!("{}: {e}", file.display())))?;
     let changes = call(gateway, "POST", "apply", &text)?;
     let lines = changes.as_array().cloned().unwrap_or_default();
     if lines.is_empty() {
@@ -114,7 +114,8 @@ fn moment(text: &str) -> Result<u64, Failure> {
     }
     let parsed = mail_parser::DateTime::parse_rfc3339(text);
     let seconds = parsed.map(|d| d.to_timestamp()).and_then(|s| u64::try_from(s).ok());
-    let wrong = || Failure::text(exit::USAGE, format!("`{text}`: expected 2026-11-27T08:00:00Z or milliseconds"));
+    let wrong =
+        || Failure::text(exit::USAGE, format!("`{text}`: expected 2026-11-27T08:00:00Z or milliseconds"));
     Ok(seconds.ok_or_else(wrong)? * 1_000)
 }
 
@@ -191,8 +192,11 @@ fn call(gateway: &Gateway, method: &str, path: &str, body: &[u8]) -> Result<Valu
 }
 
 pub(super) fn post(access: &Access, method: &str, path: &str, body: &[u8]) -> Result<Value, Failure> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into();
     let url = format!("http://{}/api/v1/{path}", access.address);
     let bearer = format!("Bearer {}", access.token);
     let sent = match method {

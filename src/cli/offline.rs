@@ -5,7 +5,7 @@ use super::{Failure, exit, output};
 use crate::app::keys;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tidegate_actors::rewrite_links;
 use tidegate_schemas::link::{Link, LinkKeys, token_of};
 use tidegate_schemas::mail::domain_of;
@@ -102,13 +102,15 @@ pub(super) fn link(command: &LinkCommand) -> Result<(), Failure> {
             let bare = token_of(token).unwrap_or(token);
             let link = keys.decode(bare).map_err(|e| Failure::new(exit::DATA, e))?;
             let Link { url, tenant, user, mail } = link;
-            output::line(&serde_json::json!({"url": url, "tenant": tenant, "user": user, "mail": mail}).to_string());
+            output::line(
+                &serde_json::json!({"url": url, "tenant": tenant, "user": user, "mail": mail}).to_string(),
+            );
             Ok(())
         }
     }
 }
 
-pub(super) fn keys(command: &KeysCommand, data: &PathBuf) -> Result<(), Failure> {
+pub(super) fn keys(command: &KeysCommand, data: &Path) -> Result<(), Failure> {
     let keys = match command {
         KeysCommand::List => keys::open(data),
         KeysCommand::Rotate => keys::rotate(data),

@@ -7,7 +7,9 @@ mod read;
 mod sections;
 
 pub use read::{Mistake, Mistakes};
-pub use sections::{Checks, Config, Deliver, DkimKey, Dns, Listen, LogFiles, Server, SiteSection, Smtp, Telemetry, Tls};
+pub use sections::{
+    Checks, Config, Deliver, DkimKey, Dns, Listen, LogFiles, Server, SiteSection, Smtp, Telemetry, Tls,
+};
 
 use std::path::Path;
 

@@ -48,8 +48,13 @@ pub(super) struct Reader<'t> {
 impl<'t> Reader<'t> {
     pub(super) fn new(text: &'t str) -> Reader<'t> {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let mut reader =
-            Reader { text, root: root.into_inner(), lines: BTreeMap::new(), known: Vec::new(), mistakes: Vec::new() };
+        let mut reader = Reader {
+            text,
+            root: root.into_inner(),
+            lines: BTreeMap::new(),
+            known: Vec::new(),
+            mistakes: Vec::new(),
+        };
         for error in errors {
             let line = error.span().map_or(0, |span| reader.line(span.start));
             reader.mistakes.push(Mistake { line, what: error.message().to_owned() });
@@ -79,7 +84,8 @@ impl<'t> Reader<'t> {
             self.lines.insert(format!("{name}.{key_name}"), line);
             if !keys.contains(&key_name) {
                 let hint = suggestion(&key_name, keys.iter().map(String::as_str));
-                self.mistakes.push(Mistake { line, what: format!("unknown key `{key_name}` in [{name}]{hint}") });
+                self.mistakes
+                    .push(Mistake { line, what: format!("unknown key `{key_name}` in [{name}]{hint}") });
                 continue;
             }
             match self.alone::<T>(&key, &value) {
@@ -117,7 +123,8 @@ impl<'t> Reader<'t> {
 
     /// All mistakes, with unknown sections, sorted by line.
     pub(super) fn finish(mut self) -> Vec<Mistake> {
-        let unknown: Vec<_> = self.root.iter().filter(|(k, _)| !self.known.contains(&k.get_ref().as_ref())).collect();
+        let unknown: Vec<_> =
+            self.root.iter().filter(|(k, _)| !self.known.contains(&k.get_ref().as_ref())).collect();
         let mut found = Vec::new();
         for (key, _) in unknown {
             let hint = suggestion(key.get_ref(), self.known.iter().copied());

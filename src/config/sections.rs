@@ -310,9 +310,10 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
     if hostname.is_empty() || !hostname.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-') {
         reader.mistake("server.hostname", format!("`{hostname}` is no host name"));
     }
-    for (path, route) in
-        [("deliver.default_route", &config.deliver.default_route), ("deliver.outbound_route", &config.deliver.outbound_route)]
-    {
+    for (path, route) in [
+        ("deliver.default_route", &config.deliver.default_route),
+        ("deliver.outbound_route", &config.deliver.outbound_route),
+    ] {
         if let Err(error) = Route::parse(route) {
             reader.mistake(path, error.to_string());
         }
@@ -326,7 +327,10 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
         reader.mistake("site.base", "must be http:// or https://, a host, and no path");
     }
     if config.smtp.proxy_protocol && config.smtp.trusted_proxies.is_empty() {
-        reader.mistake("smtp.proxy_protocol", "needs `trusted_proxies`: anybody could forge addresses otherwise");
+        reader.mistake(
+            "smtp.proxy_protocol",
+            "needs `trusted_proxies`: anybody could forge addresses otherwise",
+        );
     }
     if !matches!(config.telemetry.format.as_str(), "text" | "json") {
         reader.mistake("telemetry.format", "must be `text` or `json`");

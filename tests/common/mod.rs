@@ -4,6 +4,7 @@
 //! directory. Waiting is always for a condition, with a patience that a slow machine does not exhaust.
 
 #![allow(dead_code, unreachable_pub, reason = "a harness: each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 pub mod sink;
 pub mod smtp;
@@ -74,7 +75,11 @@ impl Gateway {
         let mut command = tidegate();
         command.args(["run", "--config"]).arg(self.folder.path().join("tidegate.toml"));
         command.arg("--data").arg(self.data()).envs(self.env.iter().cloned()).stdin(Stdio::null());
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
         let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let start = Instant::now();
         while !self.data().join("listening.json").exists() {

@@ -73,7 +73,9 @@ impl Sink {
 
     /// Waits for a message that contains this.
     pub fn wait_for(&self, part: &str) -> Delivered {
-        super::wait_for(&format!("a mail with {part}"), || self.all().into_iter().find(|m| m.text().contains(part)))
+        super::wait_for(&format!("a mail with {part}"), || {
+            self.all().into_iter().find(|m| m.text().contains(part))
+        })
     }
 }
 

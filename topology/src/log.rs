@@ -107,7 +107,13 @@ pub trait Log: Send + Sync + 'static {
 
     /// Entries of a partition from an offset or from a moment on, whoever has consumed them, as far as they
     /// are retained. For `replay`, `trace` and `queue`.
-    async fn browse(&self, topic: &str, partition: u32, from: From, records: usize) -> Result<Vec<Entry>, LogError>;
+    async fn browse(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: From,
+        records: usize,
+    ) -> Result<Vec<Entry>, LogError>;
 
     /// Lag of every seat.
     fn lags(&self) -> Vec<Lag>;

@@ -16,6 +16,25 @@ pub(super) struct Dmarc {
     pub domain: String,
 }
 
+impl Dmarc {
+    /// Without an author there is nobody to ask.
+    pub(super) fn nothing() -> Dmarc {
+        Dmarc { result: "none", policy: String::new(), domain: String::new() }
+    }
+
+    /// Orders verdicts of several authors; the worst one counts.
+    pub(super) fn badness(&self) -> u8 {
+        match (self.result, self.policy.as_str()) {
+            ("fail", "reject") => 5,
+            ("fail", "quarantine") => 4,
+            ("fail", _) => 3,
+            ("temperror", _) => 2,
+            ("none", _) => 1,
+            _ => 0,
+        }
+    }
+}
+
 /// The record that applies to a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
@@ -69,7 +88,10 @@ fn is_dmarc(record: &str) -> bool {
 fn read(text: &str, of_subdomain: bool) -> Option<Record> {
     let tag = |name: &str| {
         let pairs = text.split(';').filter_map(|t| t.split_once('='));
-        pairs.map(|(k, v)| (k.trim(), v.trim())).find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_lowercase())
+        pairs
+            .map(|(k, v)| (k.trim(), v.trim()))
+            .find(|(k, _)| k.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.to_lowercase())
     };
     let known = |p: &String| matches!(p.as_str(), "none" | "quarantine" | "reject");
     let own = tag("p").filter(known);
@@ -81,8 +103,18 @@ fn read(text: &str, of_subdomain: bool) -> Option<Record> {
     Some(Record { policy, strict_dkim: strict("adkim"), strict_spf: strict("aspf") })
 }
 
-/// The verdict: one aligned pass is enough.
-pub(super) fn judge(domain: &str, found: Found, spf_pass: Option<&str>, dkim_passes: &[String]) -> Dmarc {
+/// What SPF and DKIM found: domains that passed, and domains about which DNS was silent.
+#[derive(Default)]
+pub(super) struct Proofs<'a> {
+    pub(super) spf_pass: Option<&'a str>,
+    pub(super) dkim_pass: &'a [String],
+    pub(super) spf_unsure: Option<&'a str>,
+    pub(super) dkim_unsure: Vec<&'a str>,
+}
+
+/// The verdict: one aligned pass is enough. Without one, silence of an aligned domain's DNS leaves it open;
+/// silence of any other domain does not, or a forger could buy himself off with a name server that hangs.
+pub(super) fn judge(domain: &str, found: Found, proofs: &Proofs<'_>) -> Dmarc {
     let domain = domain.to_lowercase();
     let record = match found {
         Found::Record(record) => record,
@@ -93,9 +125,14 @@ pub(super) fn judge(domain: &str, found: Found, spf_pass: Option<&str>, dkim_pas
         let other = other.to_lowercase();
         other == domain || (!strict && organisational(&other) == organisational(&domain))
     };
-    let by_spf = spf_pass.is_some_and(|d| aligned(d, record.strict_spf));
-    let by_dkim = dkim_passes.iter().any(|d| aligned(d, record.strict_dkim));
-    let result = if by_spf || by_dkim { "pass" } else { "fail" };
+    let by_spf = |spf: Option<&str>| spf.is_some_and(|d| aligned(d, record.strict_spf));
+    let passes = by_spf(proofs.spf_pass) || proofs.dkim_pass.iter().any(|d| aligned(d, record.strict_dkim));
+    let open = by_spf(proofs.spf_unsure) || proofs.dkim_unsure.iter().any(|d| aligned(d, record.strict_dkim));
+    let result = match (passes, open) {
+        (true, _) => "pass",
+        (false, true) => "temperror",
+        (false, false) => "fail",
+    };
     Dmarc { result, policy: record.policy, domain }
 }
 
@@ -107,14 +144,30 @@ mod tests {
         Found::Record(read(text, false).unwrap())
     }
 
+    fn by_dkim(domains: &[String]) -> Proofs<'_> {
+        Proofs { dkim_pass: domains, ..Proofs::default() }
+    }
+
     #[test]
     fn one_aligned_pass_is_enough_and_strict_means_the_very_domain() {
         let dkim = ["mail.a.test".to_owned()];
-        assert_eq!(judge("a.test", record("v=DMARC1; p=reject"), None, &dkim).result, "pass");
-        let strict = judge("a.test", record("v=DMARC1; p=reject; adkim=s"), None, &dkim);
+        assert_eq!(judge("a.test", record("v=DMARC1; p=reject"), &by_dkim(&dkim)).result, "pass");
+        let strict = judge("a.test", record("v=DMARC1; p=reject; adkim=s"), &by_dkim(&dkim));
         assert_eq!((strict.result, strict.policy.as_str()), ("fail", "reject"));
-        assert_eq!(judge("a.test", record("v=DMARC1;p=none"), Some("x.a.test"), &[]).result, "pass");
-        assert_eq!(judge("a.co.uk", record("v=DMARC1;p=none"), Some("b.co.uk"), &[]).result, "fail");
+        let by_spf = |domain| Proofs { spf_pass: Some(domain), ..Proofs::default() };
+        assert_eq!(judge("a.test", record("v=DMARC1;p=none"), &by_spf("x.a.test")).result, "pass");
+        assert_eq!(judge("a.co.uk", record("v=DMARC1;p=none"), &by_spf("b.co.uk")).result, "fail");
+    }
+
+    #[test]
+    fn only_the_silence_of_an_aligned_domain_leaves_the_verdict_open() {
+        let dkim = |domain| Proofs { dkim_unsure: vec![domain], ..Proofs::default() };
+        let spf = |domain| Proofs { spf_unsure: Some(domain), ..Proofs::default() };
+        let reject = || record("v=DMARC1; p=reject");
+        assert_eq!(judge("a.test", reject(), &dkim("a.test")).result, "temperror");
+        assert_eq!(judge("a.test", reject(), &spf("m.a.test")).result, "temperror");
+        assert_eq!(judge("a.test", reject(), &dkim("evil.test")).result, "fail");
+        assert_eq!(judge("a.test", reject(), &spf("evil.test")).result, "fail");
     }
 
     #[test]

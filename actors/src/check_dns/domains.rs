@@ -8,15 +8,17 @@ const MOST: usize = 20;
 const MOST_TEXT: usize = 256 << 10;
 
 /// The domains, each once, From first.
-pub(super) fn of(mail: &Mail, from_domain: &str, message: Option<&mail_parser::Message<'_>>) -> Vec<String> {
+pub(super) fn of(mail: &Mail, authors: &[String], message: Option<&mail_parser::Message<'_>>) -> Vec<String> {
     let mut all = Vec::new();
-    for host in [from_domain, &mail.client.helo] {
+    for host in authors.iter().chain([&mail.client.helo]) {
         note(&mut all, host);
     }
     let Some(message) = message else { return all };
     let mut budget = MOST_TEXT;
     for part in &message.parts {
-        let (mail_parser::PartType::Text(text) | mail_parser::PartType::Html(text)) = &part.body else { continue };
+        let (mail_parser::PartType::Text(text) | mail_parser::PartType::Html(text)) = &part.body else {
+            continue;
+        };
         let mut end = text.len().min(budget);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -34,7 +36,10 @@ fn links(all: &mut Vec<String>, text: &str) {
     let mut at = 0;
     while let Some(found) = memchr::memmem::find(&text.as_bytes()[at..], b"://") {
         at += found + 3;
-        let host = text[at..].split(['/', '?', '#', '"', '\'', '<', '>', ' ', '\r', '\n', '\\', ')']).next().unwrap_or_default();
+        let host = text[at..]
+            .split(['/', '?', '#', '"', '\'', '<', '>', ' ', '\r', '\n', '\\', ')'])
+            .next()
+            .unwrap_or_default();
         let host = host.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
         note(all, host);
         if all.len() >= MOST {

@@ -15,6 +15,8 @@ const WEIGHTS: &[(&str, f32)] = &[
     ("DKIM_FAIL", 0.8),
     ("DKIM_TEMPERROR", 0.0),
     ("DKIM_PERMERROR", 0.3),
+    ("DKIM_POLICY", 0.3),
+    ("DKIM_NEUTRAL", 0.3),
     ("DMARC_PASS", -0.5),
     ("DMARC_FAIL", 0.8),
     ("DMARC_QUARANTINE", 5.0),
@@ -23,13 +25,16 @@ const WEIGHTS: &[(&str, f32)] = &[
     ("DMARC_PERMERROR", 0.3),
     ("ARC_PASS", -0.1),
     ("ARC_FAIL", 0.5),
+    ("ARC_TEMPERROR", 0.0),
     ("ARC_OVERRIDE", 0.0),
     ("IPREV_PASS", 0.0),
     ("IPREV_NONE", 1.0),
     ("IPREV_FAIL", 0.8),
     ("IPREV_TEMPERROR", 0.0),
     ("IPREV_DYNAMIC", 1.0),
-    ("LISTS_TIMEOUT", 0.0),
+    // Weighed by score_spam's rule of the header; here it says why several policies were asked.
+    ("FROM_SEVERAL", 0.0),
+    ("LISTS_TEMPERROR", 0.0),
     ("UNPARSABLE", 0.5),
 ];
 

@@ -50,7 +50,8 @@ pub(super) fn is_dynamic(name: &str, ip: IpAddr) -> bool {
     let backward = [d.as_str(), &c, &b, &a];
     let has_address = ["-", ".", "_"].iter().any(|sep| joined(sep, forward) || joined(sep, backward));
     let digits = name.bytes().any(|b| b.is_ascii_digit());
-    let words = ["dynamic", "dyn.", "dyn-", "dhcp", "pool", "ppp", "dialup", "dsl", "cable", "broadband", "cpe"];
+    let words =
+        ["dynamic", "dyn.", "dyn-", "dhcp", "pool", "ppp", "dialup", "dsl", "cable", "broadband", "cpe"];
     has_address || (digits && words.iter().any(|w| name.contains(w)))
 }
 
@@ -61,7 +62,9 @@ mod tests {
     #[test]
     fn names_of_lines_are_told_from_names_of_servers() {
         let ip = IpAddr::from([203, 0, 113, 7]);
-        for name in ["203-0-113-7.isp.test", "7.113.0.203.dsl.isp.test", "pool12.isp.test", "host5.dynamic.isp.test"] {
+        for name in
+            ["203-0-113-7.isp.test", "7.113.0.203.dsl.isp.test", "pool12.isp.test", "host5.dynamic.isp.test"]
+        {
             assert!(is_dynamic(name, ip), "{name}");
         }
         for name in ["mail.example.org", "mx1.example.org", "smtp-out-7.example.org"] {

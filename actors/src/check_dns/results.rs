@@ -1,13 +1,12 @@
 //! The header fields with the results: Authentication-Results (RFC 8601) and Received-SPF (RFC 7208, 9.1).
 
-use super::iprev::Iprev;
-use super::keys::Signed;
-use super::spf;
+use super::Found;
 use std::fmt::Write as _;
 use tidegate_schemas::Mail;
 
 /// Both fields, whole lines.
-pub(super) fn fields(id: &str, mail: &Mail, spf: &spf::Outcome, iprev: &Iprev, signed: &Signed) -> String {
+pub(super) fn fields(id: &str, mail: &Mail, found: &Found) -> String {
+    let Found { iprev, spf, signed, dmarc, .. } = found;
     let auth = &mail.auth;
     let mut out = format!("Authentication-Results: {id};\r\n\tiprev={}", auth.iprev);
     // Writing to a String cannot fail.
@@ -17,15 +16,19 @@ pub(super) fn fields(id: &str, mail: &Mail, spf: &spf::Outcome, iprev: &Iprev, s
     let _infallible = write!(out, " policy.iprev={}", token(&mail.client.ip));
     let property = if spf.identity == "helo" { "smtp.helo" } else { "smtp.mailfrom" };
     let _infallible = write!(out, ";\r\n\tspf={} {property}={}", auth.spf, token(&spf.domain));
-    if signed.domains.is_empty() {
+    if signed.signatures.is_empty() {
         let _infallible = write!(out, ";\r\n\tdkim={}", auth.dkim);
     }
-    for domain in &signed.domains {
-        let _infallible = write!(out, ";\r\n\tdkim=pass header.d={}", token(domain));
+    for signature in &signed.signatures {
+        let _infallible = write!(out, ";\r\n\tdkim={}", signature.result);
+        if !signature.domain.is_empty() {
+            let (domain, selector) = (token(&signature.domain), token(&signature.selector));
+            let _infallible = write!(out, " header.d={domain} header.s={selector}");
+        }
     }
     let _infallible = write!(out, ";\r\n\tdmarc={}", auth.dmarc);
-    if !auth.from_domain.is_empty() {
-        let _infallible = write!(out, " header.from={}", token(&auth.from_domain));
+    if !dmarc.domain.is_empty() {
+        let _infallible = write!(out, " header.from={}", token(&dmarc.domain));
     }
     if !auth.dmarc_policy.is_empty() {
         let _infallible = write!(out, " policy.dmarc={}", auth.dmarc_policy);

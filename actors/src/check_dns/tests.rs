@@ -110,7 +110,10 @@ const PLAIN: &str = "From: x@a.test\r\nSubject: s\r\n\r\nhello\r\n";
 #[tokio::test]
 async fn an_honest_mail_passes_everything_and_says_so_in_its_header() {
     let mail = check(table(), mail("x@a.test", PLAIN)).await;
-    assert_eq!((mail.auth.spf.as_str(), mail.auth.dmarc.as_str(), mail.auth.iprev.as_str()), ("pass", "pass", "pass"));
+    assert_eq!(
+        (mail.auth.spf.as_str(), mail.auth.dmarc.as_str(), mail.auth.iprev.as_str()),
+        ("pass", "pass", "pass")
+    );
     assert!(mail.added_headers.starts_with("Authentication-Results: mx.us.test;"), "{}", mail.added_headers);
     assert!(mail.added_headers.contains("spf=pass smtp.mailfrom=a.test"), "{}", mail.added_headers);
     assert!(mail.added_headers.contains("Received-SPF: pass"));
@@ -128,7 +131,10 @@ async fn silent_dns_is_temperror_of_weight_zero_within_the_deadline() {
     let start = tokio::time::Instant::now();
     let mail = check(Table { all_silent: true, ..table() }, mail("x@a.test", PLAIN)).await;
     assert!(start.elapsed() <= Duration::from_secs(9));
-    assert_eq!((mail.auth.spf.as_str(), mail.auth.iprev.as_str(), mail.auth.dmarc.as_str()), ("temperror", "temperror", "temperror"));
+    assert_eq!(
+        (mail.auth.spf.as_str(), mail.auth.iprev.as_str(), mail.auth.dmarc.as_str()),
+        ("temperror", "temperror", "temperror")
+    );
     let sum: f32 = mail.evidence.iter().map(|e| e.weight).sum();
     assert_eq!(sum, 0.0, "{:?}", mail.evidence);
 }
@@ -139,9 +145,13 @@ async fn a_listed_client_and_a_listed_link_are_evidence() {
     healthy(&table);
     table.a.lock().insert("7.2.0.192.bl.test".into(), vec![IpAddr::from([127, 0, 0, 3])]);
     table.a.lock().insert("evil.test.dbl.test".into(), vec![IpAddr::from([127, 0, 1, 2])]);
-    let text = "From: x@a.test\r\nContent-Type: text/html\r\n\r\n<a href=\"http://www.evil.test/x\">y</a>\r\n";
+    let text =
+        "From: x@a.test\r\nContent-Type: text/html\r\n\r\n<a href=\"http://www.evil.test/x\">y</a>\r\n";
     let mail = check(table, mail("x@a.test", text)).await;
-    assert_eq!((weight(&mail, "DNSBL_BL_TEST"), weight(&mail, "DOMAIN_LIST_DBL_TEST")), (Some(4.0), Some(4.0)));
+    assert_eq!(
+        (weight(&mail, "DNSBL_BL_TEST"), weight(&mail, "DOMAIN_LIST_DBL_TEST")),
+        (Some(4.0), Some(4.0))
+    );
 }
 
 #[tokio::test]
@@ -173,7 +183,8 @@ async fn a_tenants_exemption_comes_before_the_list() {
 #[test]
 fn codes_of_a_list_have_their_own_weights_and_others_count_nothing() {
     let spec = ListSpec { codes: [("127.0.0.4".to_owned(), 6.0)].into(), ..list("x.test") };
-    let parsed: ListSpec = toml::from_str("zone = \"x.test\"\nweight = 4.0\ncodes = { \"127.0.0.4\" = 6.0 }").unwrap();
+    let parsed: ListSpec =
+        toml::from_str("zone = \"x.test\"\nweight = 4.0\ncodes = { \"127.0.0.4\" = 6.0 }").unwrap();
     assert_eq!(parsed, spec);
     assert!(toml::from_str::<ListSpec>("zone = \"x\"\nwieght = 1.0").is_err());
 }
@@ -192,8 +203,12 @@ async fn a_signed_mail_verifies_through_the_port_and_a_changed_one_does_not() {
     let der = Ed25519Key::generate_pkcs8().unwrap();
     let key = Ed25519Key::from_pkcs8_der(&der).unwrap();
     let public = base64::engine::general_purpose::STANDARD.encode(key.public_key());
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64::engine::general_purpose::STANDARD.encode(&der));
-    let keys = crate::deliver::dkim::Keys::from_pem(&[("a.test".into(), "s1".into(), pem.into_bytes())]).unwrap();
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        base64::engine::general_purpose::STANDARD.encode(&der)
+    );
+    let keys =
+        crate::deliver::dkim::Keys::from_pem(&[("a.test".into(), "s1".into(), pem.into_bytes())]).unwrap();
     let signature = keys.sign("a.test", b"", PLAIN.as_bytes()).unwrap().unwrap();
     let record: &'static str = Box::leak(format!("v=DKIM1; k=ed25519; p={public}").into_boxed_str());
     let signed_table = || {
@@ -204,8 +219,17 @@ async fn a_signed_mail_verifies_through_the_port_and_a_changed_one_does_not() {
     };
     let good = check(signed_table(), mail("x@elsewhere.test", &format!("{signature}{PLAIN}"))).await;
     assert_eq!((good.auth.dkim.as_str(), good.auth.dmarc.as_str()), ("pass", "pass"), "{:?}", good.evidence);
-    let changed = check(signed_table(), mail("x@elsewhere.test", &format!("{signature}{PLAIN}").replace("hello", "hallo"))).await;
-    assert_eq!((changed.auth.dkim.as_str(), changed.auth.dmarc.as_str()), ("fail", "fail"), "{:?}", changed.evidence);
+    let changed = check(
+        signed_table(),
+        mail("x@elsewhere.test", &format!("{signature}{PLAIN}").replace("hello", "hallo")),
+    )
+    .await;
+    assert_eq!(
+        (changed.auth.dkim.as_str(), changed.auth.dmarc.as_str()),
+        ("fail", "fail"),
+        "{:?}",
+        changed.evidence
+    );
 }
 
 #[tokio::test]

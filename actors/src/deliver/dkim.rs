@@ -11,8 +11,23 @@ use std::sync::Arc;
 
 /// Fields that are signed where they stand. From is named twice: a second From added later breaks the signature.
 const FIELDS: [&str; 17] = [
-    "From", "From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To", "In-Reply-To", "References", "MIME-Version",
-    "Content-Type", "Content-Transfer-Encoding", "List-Id", "List-Unsubscribe", "List-Unsubscribe-Post", "Sender",
+    "From",
+    "From",
+    "To",
+    "Cc",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Reply-To",
+    "In-Reply-To",
+    "References",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "List-Id",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "Sender",
 ];
 
 enum Signer {
@@ -89,7 +104,8 @@ mod tests {
             base64::engine::general_purpose::STANDARD.encode(der)
         );
         let keys = Keys::from_pem(&[("a.test".into(), "s1".into(), pem.into_bytes())]).unwrap();
-        let field = keys.sign("a.test", b"From: x@a.test\r\nSubject: y\r\n", b"\r\nbody\r\n").unwrap().unwrap();
+        let field =
+            keys.sign("a.test", b"From: x@a.test\r\nSubject: y\r\n", b"\r\nbody\r\n").unwrap().unwrap();
         assert!(field.starts_with("DKIM-Signature: ") && field.ends_with("\r\n"), "{field:?}");
         assert!(field.contains("d=a.test") && field.contains("s=s1") && field.contains("ed25519"), "{field}");
         assert!(keys.sign("b.test", b"", b"").is_none());

@@ -89,7 +89,10 @@ pub(super) fn report(kind: Kind, mail: &Mail, recipients: &[&Recipient], hostnam
     for recipient in recipients {
         let _infallible = write!(raw, "  {}\r\n    {}\r\n", recipient.address, one_line(&recipient.reply));
     }
-    let _infallible = write!(raw, "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; {hostname}\r\n");
+    let _infallible = write!(
+        raw,
+        "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; {hostname}\r\n"
+    );
     if !mail.envid.is_empty() {
         let _infallible = write!(raw, "Original-Envelope-Id: {}\r\n", mail.envid);
     }
@@ -110,7 +113,11 @@ pub(super) fn report(kind: Kind, mail: &Mail, recipients: &[&Recipient], hostnam
         );
     }
     let whole = kind == Kind::Failed && mail.ret != "HDRS" && mail.raw.len() <= MOST_RETURNED;
-    let (media, part) = if whole { ("message/rfc822", &mail.raw[..]) } else { ("text/rfc822-headers", header_block(&mail.raw)) };
+    let (media, part) = if whole {
+        ("message/rfc822", &mail.raw[..])
+    } else {
+        ("text/rfc822-headers", header_block(&mail.raw))
+    };
     let _infallible = write!(raw, "\r\n--{boundary}\r\nContent-Type: {media}\r\n\r\n");
     let mut raw = raw.into_bytes();
     raw.extend_from_slice(part);
@@ -123,7 +130,11 @@ pub(super) fn report(kind: Kind, mail: &Mail, recipients: &[&Recipient], hostnam
         received_ms: now_ms(),
         eight_bit: !raw.is_ascii(),
         smtputf8: mail.smtputf8,
-        recipients: vec![Recipient { address: mail.mail_from.clone(), notify: "NEVER".into(), ..Recipient::default() }],
+        recipients: vec![Recipient {
+            address: mail.mail_from.clone(),
+            notify: "NEVER".into(),
+            ..Recipient::default()
+        }],
         raw: raw.into(),
         spam_probability: -1.0,
         ..Mail::default()
@@ -177,8 +188,13 @@ mod tests {
         let report = report(Kind::Failed, &mail(), &[&recipient], "mx.test");
         let text = String::from_utf8(report.raw.to_vec()).unwrap();
         for part in [
-            "report-type=delivery-status", "Original-Envelope-Id: e1", "Original-Recipient: rfc822;x@y.test", "Action: failed",
-            "Status: 5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 no such  user", "secret body",
+            "report-type=delivery-status",
+            "Original-Envelope-Id: e1",
+            "Original-Recipient: rfc822;x@y.test",
+            "Action: failed",
+            "Status: 5.1.1",
+            "Diagnostic-Code: smtp; 550 5.1.1 no such  user",
+            "secret body",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

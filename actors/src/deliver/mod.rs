@@ -143,7 +143,11 @@ impl Deliver {
         let Some(facts) = self.directory.domain(domain).await? else {
             // A report to the world, or mail of a domain that was protected when it came.
             let own = mail.direction() == Direction::Own;
-            return Ok(if own { self.settings.outbound_route.clone() } else { self.settings.default_route.clone() });
+            return Ok(if own {
+                self.settings.outbound_route.clone()
+            } else {
+                self.settings.default_route.clone()
+            });
         };
         if facts.route.is_empty() {
             return Ok(self.settings.default_route.clone());
@@ -214,7 +218,8 @@ impl Deliver {
 
     async fn deliver(&self, mut mail: Box<Mail>) -> Result<Step, StoreError> {
         let is_sent = |recipient: &str| self.shared.sent.contains_key(&Shared::key(&mail, recipient));
-        let mut fates: Vec<Fate> = mail.recipients.iter().map(|r| Fate::before(is_sent(&r.address))).collect();
+        let mut fates: Vec<Fate> =
+            mail.recipients.iter().map(|r| Fate::before(is_sent(&r.address))).collect();
         let pending: Vec<usize> = (0..fates.len()).filter(|i| fates[*i] == Fate::Pending).collect();
         let groups = self.groups(&mail, &pending).await?;
         let header = if pending.is_empty() { Bytes::new() } else { self.header(&mail) };
@@ -230,7 +235,8 @@ impl Deliver {
             }
         }
         let took = Duration::from_millis(now_ms().saturating_sub(mail.received_ms));
-        if let Some(hook) = self.shared.on_delivered.as_ref().filter(|_| fates.iter().any(Fate::is_delivered)) {
+        if let Some(hook) = self.shared.on_delivered.as_ref().filter(|_| fates.iter().any(Fate::is_delivered))
+        {
             hook(&mail, took);
         }
         mail.attempts += 1;
@@ -240,7 +246,7 @@ impl Deliver {
 
 /// Domain of the From field, else of the envelope sender.
 fn author_domain(mail: &Mail) -> String {
-    let message = mail_parser::MessageParser::new().with_minimal_headers().parse_headers(&mail.raw[..]);
+    let message = crate::parse::few_headers(&mail.raw);
     let from = message.as_ref().and_then(|m| m.from()).and_then(|f| f.first()).and_then(|a| a.address());
     domain_of(from.unwrap_or(&mail.mail_from))
 }

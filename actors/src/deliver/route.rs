@@ -64,9 +64,21 @@ mod tests {
     fn routes_are_read_and_others_are_told_what_is_expected() {
         assert_eq!(Route::parse("mx"), Ok(Route::Mx));
         assert_eq!(Route::parse("smtp:[::1]:25"), Ok(Route::Smtp { host: "::1".into(), port: 25 }));
-        assert_eq!(Route::parse("lmtp:store.test:24"), Ok(Route::Lmtp { host: "store.test".into(), port: 24 }));
+        assert_eq!(
+            Route::parse("lmtp:store.test:24"),
+            Ok(Route::Lmtp { host: "store.test".into(), port: 24 })
+        );
         assert_eq!(Route::parse("maildir:/var/mail/x"), Ok(Route::Maildir("/var/mail/x".into())));
-        for text in ["", "MX", "smtp:host", "smtp:host:0", "smtp:host:99999", "pigeon:home:1", "maildir:", "smtp:a b:25"] {
+        for text in [
+            "",
+            "MX",
+            "smtp:host",
+            "smtp:host:0",
+            "smtp:host:99999",
+            "pigeon:home:1",
+            "maildir:",
+            "smtp:a b:25",
+        ] {
             assert!(Route::parse(text).unwrap_err().to_string().contains("expected"), "{text}");
         }
     }

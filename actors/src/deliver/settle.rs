@@ -50,7 +50,11 @@ pub(super) fn settle(mail: Mail, fates: &[Fate], settings: &Settings, shared: &S
             Fate::Sent => {}
             Fate::Now(Outcome::Delivered { reply, dsn }) => {
                 shared.delivered.fetch_add(1, Relaxed);
-                step = step.and_write(trace(&mail, recipient, &format!("delivered to {}: {reply}", recipient.address)));
+                step = step.and_write(trace(
+                    &mail,
+                    recipient,
+                    &format!("delivered to {}: {reply}", recipient.address),
+                ));
                 if !dsn {
                     relayed.push(with(reply));
                 }
@@ -69,7 +73,14 @@ pub(super) fn settle(mail: Mail, fates: &[Fate], settings: &Settings, shared: &S
 }
 
 /// The remainder waits; once in its life the sender is told.
-fn defer(mut step: Step, mut mail: Mail, later: Vec<Recipient>, age: u64, settings: &Settings, shared: &Shared) -> Step {
+fn defer(
+    mut step: Step,
+    mut mail: Mail,
+    later: Vec<Recipient>,
+    age: u64,
+    settings: &Settings,
+    shared: &Shared,
+) -> Step {
     shared.deferred.fetch_add(later.len() as u64, Relaxed);
     let notice = settings.delay_notice_after.as_millis();
     if !mail.delay_told && notice > 0 && u128::from(age) >= notice {
@@ -111,7 +122,14 @@ fn fail(mut step: Step, mail: &Mail, failed: Vec<Recipient>, settings: &Settings
     step.and_write(Write::Put(row.raw(0)))
 }
 
-fn report(step: Step, kind: Kind, mail: &Mail, all: &[Recipient], settings: &Settings, shared: &Shared) -> Step {
+fn report(
+    step: Step,
+    kind: Kind,
+    mail: &Mail,
+    all: &[Recipient],
+    settings: &Settings,
+    shared: &Shared,
+) -> Step {
     let wanted: Vec<&Recipient> = all.iter().filter(|r| dsn::is_wanted(kind, &r.notify)).collect();
     if wanted.is_empty() || !dsn::sender_is_real(mail) {
         return step;

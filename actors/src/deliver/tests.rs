@@ -115,7 +115,8 @@ async fn mixed_recipients_are_delivered_deferred_and_reported_each_for_itself() 
 
 #[tokio::test]
 async fn each_domain_goes_by_its_route() {
-    let (_, jobs) = run(Direction::Inbound, &["ok@example.test", "ok@routed.test"], Settings::default()).await;
+    let (_, jobs) =
+        run(Direction::Inbound, &["ok@example.test", "ok@routed.test"], Settings::default()).await;
     let mut destinations: Vec<String> = jobs.iter().map(|j| format!("{:?}", j.destination)).collect();
     destinations.sort();
     assert_eq!(destinations, ["Lmtp(127.0.0.1:24)", "Smtp([127.0.0.1:25])"]);
@@ -168,10 +169,17 @@ async fn our_own_reports_are_not_reported_on() {
 
 #[tokio::test]
 async fn a_dead_row_of_deliver_holds_the_mail_with_the_failed_recipients_only() {
-    let (step, _) = run(Direction::Inbound, &["ok@example.test", "gone@example.test"], Settings::default()).await;
-    let Some(Write::Put(row)) = step.writes.iter().find(|w| matches!(w, Write::Put(r) if r.table == "dead")) else { panic!() };
+    let (step, _) =
+        run(Direction::Inbound, &["ok@example.test", "gone@example.test"], Settings::default()).await;
+    let Some(Write::Put(row)) = step.writes.iter().find(|w| matches!(w, Write::Put(r) if r.table == "dead"))
+    else {
+        panic!()
+    };
     let row = tidegate_schemas::rows::DeadRow::from_value(&row.value).unwrap();
-    let octets: Vec<u8> = (0..row.record.len()).step_by(2).map(|i| u8::from_str_radix(&row.record[i..i + 2], 16).unwrap()).collect();
+    let octets: Vec<u8> = (0..row.record.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&row.record[i..i + 2], 16).unwrap())
+        .collect();
     let Record::Mail(mail) = Record::decode(&octets.into()).unwrap() else { panic!() };
     assert_eq!(mail.recipients.len(), 1);
     assert_eq!((mail.recipients[0].address.as_str(), row.topic.as_str()), ("gone@example.test", "outbound"));

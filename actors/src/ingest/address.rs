@@ -157,8 +157,20 @@ mod tests {
     #[test]
     fn what_is_no_path_is_refused() {
         for text in [
-            "a@b.test", "<a@b.test", "<@b.test>", "<a@>", "<a b@c.test>", "<a..b@c.test>", "<a@b..test>", "<a@b@c.test>",
-            "<a@-b.test>", "<a@[300.1.1.1]>", "<\"a@b.test>", "<a@b.test.>", "<a@b c>", "<.a@b.test>",
+            "a@b.test",
+            "<a@b.test",
+            "<@b.test>",
+            "<a@>",
+            "<a b@c.test>",
+            "<a..b@c.test>",
+            "<a@b..test>",
+            "<a@b@c.test>",
+            "<a@-b.test>",
+            "<a@[300.1.1.1]>",
+            "<\"a@b.test>",
+            "<a@b.test.>",
+            "<a@b c>",
+            "<.a@b.test>",
         ] {
             assert_eq!(read(text), Err(PathError::Syntax), "{text}");
         }

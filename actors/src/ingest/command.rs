@@ -94,7 +94,8 @@ pub(super) fn parse(line: &str) -> Result<Command, Wrong> {
 
 fn hello(extended: bool, rest: &str) -> Result<Command, Wrong> {
     let name = rest.trim();
-    let fine = !name.is_empty() && name.len() <= 255 && name.chars().all(|c| !c.is_control() && !c.is_whitespace());
+    let fine =
+        !name.is_empty() && name.len() <= 255 && name.chars().all(|c| !c.is_control() && !c.is_whitespace());
     if fine { Ok(Command::Hello(extended, name.to_owned())) } else { Err(SYNTAX) }
 }
 
@@ -237,8 +238,18 @@ mod tests {
         assert!(parse("mail from: <a@b.test>").is_ok());
         assert_eq!(parse("MAIL FROM:<a@b.test> FOO=1"), Err(PARAMETER));
         for line in [
-            "MAIL FROM:<a@b.test> SIZE=x", "MAIL FROM:<a@b.test> BODY=9BIT", "MAIL FROM:<a@b.test> ENVID=+zz", "MAIL TO:<a@b.test>",
-            "MAIL FROM:<a@b.test>SIZE=1", "DATA now", "BDAT", "BDAT x", "BDAT 1 LAST x", "AUTH", "EHLO", "EHLO a b",
+            "MAIL FROM:<a@b.test> SIZE=x",
+            "MAIL FROM:<a@b.test> BODY=9BIT",
+            "MAIL FROM:<a@b.test> ENVID=+zz",
+            "MAIL TO:<a@b.test>",
+            "MAIL FROM:<a@b.test>SIZE=1",
+            "DATA now",
+            "BDAT",
+            "BDAT x",
+            "BDAT 1 LAST x",
+            "AUTH",
+            "EHLO",
+            "EHLO a b",
         ] {
             assert!(parse(line).unwrap_err().starts_with("501"), "{line}");
         }

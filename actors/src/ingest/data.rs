@@ -103,7 +103,10 @@ mod tests {
 
     #[test]
     fn dots_are_unstuffed_and_nothing_else() {
-        assert_eq!(unstuffed(Bytes::from("..a\r\nb.\r\n...c\r\n.\r\n")), ".a\r\nb.\r\n..c\r\n\r\n".as_bytes());
+        assert_eq!(
+            unstuffed(Bytes::from("..a\r\nb.\r\n...c\r\n.\r\n")),
+            ".a\r\nb.\r\n..c\r\n\r\n".as_bytes()
+        );
         assert_eq!(unstuffed(Bytes::from("a\r\nb\r\n")), "a\r\nb\r\n".as_bytes());
     }
 

@@ -80,7 +80,9 @@ mod tests {
         assert!("0.0.0.0/0".parse::<IpNet>().unwrap().contains("8.8.8.8".parse().unwrap()));
         assert!(!"0.0.0.0/0".parse::<IpNet>().unwrap().contains("::1".parse().unwrap()));
         let six: IpNet = "2001:db8::/32".parse().unwrap();
-        assert!(six.contains("2001:db8:1::5".parse().unwrap()) && !six.contains("2001:db9::".parse().unwrap()));
+        assert!(
+            six.contains("2001:db8:1::5".parse().unwrap()) && !six.contains("2001:db9::".parse().unwrap())
+        );
     }
 
     #[test]

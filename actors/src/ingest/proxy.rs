@@ -17,11 +17,15 @@ pub(super) async fn read(wire: &mut Wire, patience: Duration) -> Result<Option<I
 }
 
 async fn v1(wire: &mut Wire, patience: Duration) -> Result<Option<IpAddr>, WireError> {
-    let super::wire::Line::Text(line) = wire.line(V1_MAX, patience).await? else { return Err(WireError::Closed) };
+    let super::wire::Line::Text(line) = wire.line(V1_MAX, patience).await? else {
+        return Err(WireError::Closed);
+    };
     let mut words = line.split(' ');
     match (words.next(), words.next(), words.next()) {
         (Some("PROXY"), Some("UNKNOWN"), _) => Ok(None),
-        (Some("PROXY"), Some("TCP4" | "TCP6"), Some(ip)) => ip.parse().map(Some).map_err(|_| WireError::Closed),
+        (Some("PROXY"), Some("TCP4" | "TCP6"), Some(ip)) => {
+            ip.parse().map(Some).map_err(|_| WireError::Closed)
+        }
         _ => Err(WireError::Closed),
     }
 }
@@ -37,8 +41,10 @@ async fn v2(wire: &mut Wire, patience: Duration) -> Result<Option<IpAddr>, WireE
     if head[12] & 0x0f == 0 {
         return Ok(None);
     }
-    let four = || body.get(..4).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(|b| IpAddr::V4(Ipv4Addr::from(b)));
-    let six = || body.get(..16).and_then(|b| <[u8; 16]>::try_from(b).ok()).map(|b| IpAddr::V6(Ipv6Addr::from(b)));
+    let four =
+        || body.get(..4).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(|b| IpAddr::V4(Ipv4Addr::from(b)));
+    let six =
+        || body.get(..16).and_then(|b| <[u8; 16]>::try_from(b).ok()).map(|b| IpAddr::V6(Ipv6Addr::from(b)));
     match head[13] >> 4 {
         1 => four().map(Some).ok_or(WireError::Closed),
         2 => six().map(Some).ok_or(WireError::Closed),

@@ -20,7 +20,10 @@ pub(super) fn received(client: &Client, hostname: &str, trace: &str, only: Optio
     };
     let name = if client.ptr.is_empty() { "unknown" } else { &client.ptr };
     let ip = if client.ip.contains(':') { format!("IPv6:{}", client.ip) } else { client.ip.clone() };
-    let mut out = format!("Received: from {} ({name} [{ip}])\r\n\tby {hostname} with {protocol} id {trace}", safe(&client.helo));
+    let mut out = format!(
+        "Received: from {} ({name} [{ip}])\r\n\tby {hostname} with {protocol} id {trace}",
+        safe(&client.helo)
+    );
     if let Some(only) = only.filter(|o| o.is_ascii()) {
         // Writing to a String cannot fail.
         let _infallible = write!(out, "\r\n\tfor <{only}>");

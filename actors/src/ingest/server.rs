@@ -3,13 +3,13 @@
 use super::session::Session;
 use super::wire::Wire;
 use super::{Counters, Settings, proxy};
+use crate::ports::{ClientLists, Directory, Dns, Intake};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use crate::ports::{ClientLists, Directory, Dns, Intake};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -57,7 +57,9 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => {
                     let (server, stop) = (self.clone(), stop.clone());
-                    sessions.spawn(async move { server.connection(stream, peer.ip().to_canonical(), stop).await });
+                    sessions.spawn(
+                        async move { server.connection(stream, peer.ip().to_canonical(), stop).await },
+                    );
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: others have to end first.

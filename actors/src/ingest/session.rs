@@ -85,7 +85,9 @@ impl Session {
             };
             let parsed = match line {
                 Ok(Line::Text(line)) => command::parse(&line),
-                Ok(Line::Malformed) => Err("500 5.5.2 Lines end in CRLF and hold no other control characters"),
+                Ok(Line::Malformed) => {
+                    Err("500 5.5.2 Lines end in CRLF and hold no other control characters")
+                }
                 Ok(Line::TooLong) => Err("500 5.5.2 Line too long"),
                 Err(WireError::Timeout) => {
                     self.say("421 4.4.2 Timeout");
@@ -252,7 +254,8 @@ impl Session {
                 let login = self.ask(initial, "334 VXNlcm5hbWU6").await?.and_then(|r| auth::login(&r));
                 match login {
                     Some(login) => {
-                        let password = self.ask(None, "334 UGFzc3dvcmQ6").await?.and_then(|r| auth::login(&r));
+                        let password =
+                            self.ask(None, "334 UGFzc3dvcmQ6").await?.and_then(|r| auth::login(&r));
                         password.map(|password| (login, password))
                     }
                     None => None,

@@ -31,7 +31,12 @@ impl MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn get(&self, table: &'static str, partition: &str, sort: &str) -> Result<Option<Bytes>, StoreError> {
+    async fn get(
+        &self,
+        table: &'static str,
+        partition: &str,
+        sort: &str,
+    ) -> Result<Option<Bytes>, StoreError> {
         self.check()?;
         let rows = self.rows.lock();
         let row = rows.get(&(table, partition.to_owned(), sort.to_owned()));
@@ -73,11 +78,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn partitions(&self, table: &'static str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+    async fn partitions(
+        &self,
+        table: &'static str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
         self.check()?;
         let rows = self.rows.lock();
         let live = rows.values().filter(|r| r.table == table && Self::live(r));
-        let mut names: Vec<String> = live.map(|r| r.partition.clone()).filter(|p| p.as_str() > after).collect();
+        let mut names: Vec<String> =
+            live.map(|r| r.partition.clone()).filter(|p| p.as_str() > after).collect();
         names.dedup();
         names.truncate(limit);
         Ok(names)

@@ -10,6 +10,7 @@
 use super::fields::first_word;
 use super::locate::Page;
 use super::mime::{Coding, Leaf, coding_of};
+use super::quoted_printable;
 use super::transfer::{self, Change, Decoded};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -67,7 +68,7 @@ fn one(raw: &[u8], copied: usize, edit: &Edit<'_>, out: &mut Vec<u8>) -> usize {
         out.extend_from_slice(&raw[at..leaf.body.start]);
         let mut octets = Vec::with_capacity(body.len() + edit.grown());
         transfer::patch(body, 0, &edit.changes, &mut octets);
-        transfer::write_as_quoted(&octets, transfer::line_end(body), edit.width == 1, out);
+        quoted_printable::write_as_quoted(&octets, transfer::line_end(body), edit.width == 1, out);
         return leaf.body.end;
     }
     if edit.restores

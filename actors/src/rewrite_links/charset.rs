@@ -9,7 +9,7 @@
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use std::borrow::Cow;
 
-/// How far a `<meta charset>` is looked for (HTML standard, prescan).
+/// Octets in which the byte order of UTF-16 is looked for.
 const SNIFF: usize = 1_024;
 
 /// The charset of a leaf.
@@ -17,21 +17,51 @@ const SNIFF: usize = 1_024;
 pub(super) struct Letters {
     pub(super) encoding: &'static Encoding,
     shifted: bool,
+    /// Nothing names the charset: each value is UTF-8 where it can be, else windows-1252. Told by each value
+    /// alone, it is the same before and after other values are replaced.
+    guessed: bool,
 }
 
 impl Letters {
-    /// Chooses by byte order mark, label of the Content-Type field, `<meta>` (for HTML), and looks.
-    pub(super) fn choose(label: Option<&str>, octets: &[u8], html: bool) -> Letters {
+    fn of(encoding: &'static Encoding) -> Letters {
+        Letters { encoding, shifted: encoding == encoding_rs::ISO_2022_JP, guessed: false }
+    }
+
+    /// Chooses by byte order mark and by the label of the Content-Type field.
+    pub(super) fn choose(label: Option<&str>, octets: &[u8]) -> Letters {
         if let Some((encoding, _)) = Encoding::for_bom(octets) {
-            return Letters { encoding, shifted: false };
+            return Letters::of(encoding);
         }
         let label = label.unwrap_or_default().trim_matches(['"', '\'', ' ']);
         // ISO-2022-KR and its like have no decoder, but their shifts have to be seen.
         let shifted = label.starts_with("iso-2022-");
-        let named = Encoding::for_label(label.as_bytes()).map(|e| wide_order(e, label, octets));
-        let sniffed = || if html { sniff(octets) } else { None };
-        let encoding = named.or_else(sniffed).unwrap_or_else(|| guess(octets));
-        Letters { encoding, shifted: shifted || encoding == encoding_rs::ISO_2022_JP }
+        match Encoding::for_label(label.as_bytes()).and_then(|e| wide_order(e, label, octets)) {
+            Some(encoding) => Letters { shifted, ..Letters::of(encoding) },
+            None => Letters { encoding: UTF_8, shifted, guessed: true },
+        }
+    }
+
+    /// The charset that a page names itself, in the value of `<meta charset>` or of its older form; only where
+    /// nothing else does.
+    pub(super) fn named_inside(self, value: &[u8]) -> Option<Letters> {
+        if !self.guessed {
+            return None;
+        }
+        let value = value.to_ascii_lowercase();
+        let label = match memchr::memmem::find(&value, b"charset") {
+            Some(at) => value[at + 7..].trim_ascii_start().strip_prefix(b"=")?,
+            None => value.as_slice(),
+        };
+        let label = label.split(|b| *b == b';').next()?;
+        let encoding = Encoding::for_label(label)?;
+        // Octets in which an ASCII label can be read are not UTF-16.
+        let wide = encoding == UTF_16LE || encoding == UTF_16BE;
+        Some(Letters::of(if wide { UTF_8 } else { encoding }))
+    }
+
+    /// Whether parts of the view are hidden.
+    pub(super) fn is_shifted(self) -> bool {
+        self.shifted
     }
 
     /// Octets a code unit.
@@ -58,7 +88,11 @@ impl Letters {
 
     /// Octets as text; what cannot be read is U+FFFD.
     pub(super) fn decode(self, octets: &[u8]) -> Cow<'_, str> {
-        self.encoding.decode_without_bom_handling(octets).0
+        let (text, broken) = self.encoding.decode_without_bom_handling(octets);
+        if broken && self.guessed {
+            return WINDOWS_1252.decode_without_bom_handling(octets).0;
+        }
+        text
     }
 
     /// Text as octets; what the charset lacks becomes a numeric character reference.
@@ -76,42 +110,18 @@ impl Letters {
 }
 
 /// `utf-16` names no byte order, and is often a plain lie: the octets decide.
-fn wide_order(encoding: &'static Encoding, label: &str, octets: &[u8]) -> &'static Encoding {
+fn wide_order(encoding: &'static Encoding, label: &str, octets: &[u8]) -> Option<&'static Encoding> {
     if encoding != UTF_16LE && encoding != UTF_16BE {
-        return encoding;
+        return Some(encoding);
     }
     let start = &octets[..octets.len().min(SNIFF)];
     let zeros = |skip: usize| start.iter().skip(skip).step_by(2).filter(|b| **b == 0).count();
     match (zeros(0), zeros(1)) {
-        (0, 0) => guess(octets),
-        (high_first, low_first) if label == "utf-16" => {
-            if high_first > low_first {
-                UTF_16BE
-            } else {
-                UTF_16LE
-            }
-        }
-        _ => encoding,
+        (0, 0) => None,
+        (high_first, low_first) if label == "utf-16" && high_first > low_first => Some(UTF_16BE),
+        (_, _) if label == "utf-16" => Some(UTF_16LE),
+        _ => Some(encoding),
     }
-}
-
-fn guess(octets: &[u8]) -> &'static Encoding {
-    if std::str::from_utf8(octets).is_ok() { UTF_8 } else { WINDOWS_1252 }
-}
-
-fn sniff(octets: &[u8]) -> Option<&'static Encoding> {
-    let start = octets[..octets.len().min(SNIFF)].to_ascii_lowercase();
-    for at in memchr::memmem::find_iter(&start, b"charset") {
-        let rest = start[at + 7..].trim_ascii_start();
-        let Some(rest) = rest.strip_prefix(b"=") else { continue };
-        let rest = rest.trim_ascii_start();
-        let rest = rest.strip_prefix(b"\"").or_else(|| rest.strip_prefix(b"'")).unwrap_or(rest);
-        let end = rest.iter().position(|b| !(b.is_ascii_alphanumeric() || b"-_:.".contains(b)));
-        let Some(encoding) = Encoding::for_label(&rest[..end.unwrap_or(rest.len())]) else { continue };
-        // Octets in which an ASCII label can be read are not UTF-16.
-        return Some(if encoding == UTF_16LE || encoding == UTF_16BE { UTF_8 } else { encoding });
-    }
-    None
 }
 
 /// ISO-2022: what stands in a two-octet set or shifted out is 0x80; escapes too, so they end no name.
@@ -153,24 +163,27 @@ mod tests {
     #[test]
     fn markup_in_a_shifted_stretch_is_not_seen_and_after_it_is() {
         let octets = b"\x1b$B<a\x1b(B<b>";
-        let letters = Letters::choose(Some("iso-2022-jp"), octets, true);
+        let letters = Letters::choose(Some("iso-2022-jp"), octets);
         assert_eq!(letters.view(octets).as_ref(), b"\x80\x80\x80\x80\x80\x80\x80\x80<b>");
     }
 
     #[test]
     fn utf_16_without_a_mark_is_told_by_its_zeros() {
         let big: Vec<u8> = "<a>".encode_utf16().flat_map(u16::to_be_bytes).collect();
-        let letters = Letters::choose(Some("utf-16"), &big, true);
+        let letters = Letters::choose(Some("utf-16"), &big);
         assert_eq!(letters.encoding, UTF_16BE);
         assert_eq!(letters.view(&big).as_ref(), b"<a>");
-        assert_eq!(Letters::choose(Some("utf-16"), b"<a>", true).width(), 1);
+        assert_eq!(Letters::choose(Some("utf-16"), b"<a>").width(), 1);
     }
 
     #[test]
-    fn a_missing_label_is_taken_from_the_page_and_else_guessed() {
-        let page = b"<meta http-equiv=content-type content='text/html; charset=shift_jis'>";
-        assert_eq!(Letters::choose(None, page, true).encoding, encoding_rs::SHIFT_JIS);
-        assert_eq!(Letters::choose(None, b"caf\xe9", true).encoding, WINDOWS_1252);
-        assert_eq!(Letters::choose(Some("no-such"), b"caf\xc3\xa9", true).encoding, UTF_8);
+    fn a_missing_label_is_taken_from_the_page_and_else_guessed_value_by_value() {
+        let none = Letters::choose(None, b"<a>");
+        let named = |value: &[u8]| none.named_inside(value).map(|l| l.encoding);
+        assert_eq!(named(b"text/html; CHARSET = shift_jis ; x"), Some(encoding_rs::SHIFT_JIS));
+        assert_eq!((named(b"utf-16"), named(b"no-such"), named(b"")), (Some(UTF_8), None, None));
+        assert_eq!((none.decode(b"caf\xe9"), none.decode(b"caf\xc3\xa9")), ("café".into(), "café".into()));
+        let known = Letters::choose(Some("iso-8859-1"), b"<a>");
+        assert!(known.named_inside(b"utf-8").is_none());
     }
 }

@@ -186,7 +186,7 @@ fn templates_are_not_damaged_in_any_encoding_and_come_back() {
                         raw.extend_from_slice(b"\r\n");
                     }
                 }
-                _ => transfer::write_as_quoted(&page, b"\r\n", true, &mut raw),
+                _ => quoted_printable::write_as_quoted(&page, b"\r\n", true, &mut raw),
             }
             check(name, &raw.into(), &mut tally);
         }

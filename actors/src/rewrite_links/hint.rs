@@ -18,7 +18,7 @@
 use super::address::{self, Reading};
 use super::charset::Letters;
 use super::html::Quote;
-use super::{entities, text, transfer};
+use super::{entities, quoted_printable, text};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use encoding_rs::UTF_8;
@@ -143,7 +143,7 @@ impl Setting<'_> {
     /// The hint for octets that mean an address; `quoted` is how a quoted-printable part wrote them.
     pub(super) fn hint(&self, octets: &[u8], address: &str, quoted: Option<&[u8]>) -> String {
         if let Some(text) = quoted
-            && text != transfer::quote(octets)
+            && text != quoted_printable::quote(octets)
         {
             return format!("{MARK}q.{}", URL_SAFE_NO_PAD.encode(text));
         }
@@ -177,7 +177,7 @@ impl Setting<'_> {
             return Original { octets, quoted: None };
         }
         if let Some(text) = hint.strip_prefix("q.").and_then(carried)
-            && let Some(octets) = transfer::unquote(&text)
+            && let Some(octets) = quoted_printable::unquote(&text)
             && self.newline.is_none_or(|newline| keeps_lines(&text, newline))
             && (Setting { newline: None, ..*self }).fits(&octets)
             && means(&octets)

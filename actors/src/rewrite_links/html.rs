@@ -18,6 +18,8 @@
 //! of times, whatever is left open.
 
 use super::entities;
+use super::raw_text::{comment_end, raw_text_end, script_end};
+use super::tag::{self, Name, Tag, Value, ends_name, refresh_address};
 use memchr::{memchr, memmem};
 
 /// Elements inside each other that are followed through SVG and MathML.
@@ -54,6 +56,9 @@ pub(super) struct Page {
     pub(super) spans: Vec<Span>,
     /// Value of the first `<base href>`.
     pub(super) base: Option<(usize, usize)>,
+    /// The first value that names a charset: of `<meta charset>`, or the content of its older form. Looked for in
+    /// the whole page, so that longer links in front of it do not push it out of sight.
+    pub(super) charset: Option<(usize, usize)>,
 }
 
 /// Scans a page.
@@ -65,48 +70,6 @@ pub(super) fn scan(view: &[u8]) -> Page {
     scanner.page
 }
 
-/// The attributes that can matter; the order is that of [`Tag::values`].
-const NAMES: [&[u8]; 7] =
-    [b"href", b"xlink:href", b"action", b"formaction", b"content", b"src", b"http-equiv"];
-const HREF: usize = 0;
-const XLINK: usize = 1;
-const ACTION: usize = 2;
-const FORMACTION: usize = 3;
-const CONTENT: usize = 4;
-const SRC: usize = 5;
-const HTTP_EQUIV: usize = 6;
-
-type Value = (usize, usize, Quote);
-
-#[derive(Default)]
-struct Tag {
-    values: [Option<Value>; NAMES.len()],
-    self_closing: bool,
-    /// After `>`; `None` when the page ended first.
-    end: Option<usize>,
-}
-
-/// A tag or attribute name in lower case, NULs left out (some clients do), cut at 16 octets.
-struct Name([u8; 16], usize);
-
-impl Name {
-    fn of(text: &[u8]) -> Name {
-        let mut name = Name([0; 16], 0);
-        for octet in text.iter().filter(|b| **b != 0) {
-            if name.1 == name.0.len() {
-                return Name([0; 16], 0);
-            }
-            name.0[name.1] = octet.to_ascii_lowercase();
-            name.1 += 1;
-        }
-        name
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.0[..self.1]
-    }
-}
-
 struct Scanner<'a> {
     view: &'a [u8],
     page: Page,
@@ -115,14 +78,6 @@ struct Scanner<'a> {
     anchor: Option<usize>,
     /// Inside a conditional comment, where no comment can begin.
     conditional: bool,
-}
-
-fn is_space(octet: u8) -> bool {
-    matches!(octet, b' ' | b'\t' | b'\n' | b'\r' | 0x0c)
-}
-
-fn ends_name(octet: u8) -> bool {
-    is_space(octet) || matches!(octet, b'/' | b'>')
 }
 
 impl Scanner<'_> {
@@ -155,7 +110,7 @@ impl Scanner<'_> {
     fn start_tag(&mut self, start: usize, to: usize) -> usize {
         let length = self.view[start..to].iter().position(|b| ends_name(*b)).unwrap_or(to - start);
         let name = Name::of(&self.view[start..start + length]);
-        let tag = self.attributes(start + length, to);
+        let tag = tag::attributes(self.view, start + length, to);
         let Some(end) = tag.end else { return to };
         self.keep_links(name.text(), &tag, end, start - 1);
         self.frame_opened(name.text(), &tag);
@@ -164,9 +119,9 @@ impl Scanner<'_> {
         }
         match name.text() {
             b"plaintext" => to,
-            b"script" => self.script_end(end, to),
+            b"script" => script_end(self.view, end, to),
             b"style" | b"title" | b"textarea" | b"xmp" | b"iframe" | b"noembed" | b"noframes" => {
-                self.raw_text_end(name.text(), end, to)
+                raw_text_end(self.view, name.text(), end, to)
             }
             _ => end,
         }
@@ -179,7 +134,7 @@ impl Scanner<'_> {
         }
         let length = self.view[start..to].iter().position(|b| ends_name(*b)).unwrap_or(to - start);
         let name = Name::of(&self.view[start..start + length]);
-        let tag = self.attributes(start + length, to);
+        let tag = tag::attributes(self.view, start + length, to);
         if tag.end.is_some() {
             if name.text() == b"a" {
                 self.close_anchor(start - 2);
@@ -189,81 +144,24 @@ impl Scanner<'_> {
         tag.end.unwrap_or(to)
     }
 
-    /// Reads attributes from after the tag's name up to `>`.
-    fn attributes(&self, from: usize, to: usize) -> Tag {
-        let mut tag = Tag::default();
-        let view = &self.view[..to];
-        let mut at = from;
-        loop {
-            while at < to && (is_space(view[at]) || view[at] == b'/') {
-                tag.self_closing = view[at] == b'/';
-                at += 1;
-            }
-            if at >= to {
-                return tag;
-            }
-            if view[at] == b'>' {
-                tag.end = Some(at + 1);
-                return tag;
-            }
-            tag.self_closing = false;
-            // An equals sign in front belongs to the name.
-            let name_start = at;
-            at += 1;
-            while at < to && !ends_name(view[at]) && view[at] != b'=' {
-                at += 1;
-            }
-            let name = name_start..at;
-            while at < to && is_space(view[at]) {
-                at += 1;
-            }
-            if view.get(at) != Some(&b'=') {
-                continue;
-            }
-            let Some((value, after)) = self.value(at + 1, to) else { return tag };
-            at = after;
-            if let Some(value) = value {
-                keep_value(&mut tag, &view[name], value);
-            }
-        }
-    }
-
-    /// A value from after the equals sign: what it is and where to go on. `None` at the end of the page.
-    fn value(&self, from: usize, to: usize) -> Option<(Option<Value>, usize)> {
-        let view = &self.view[..to];
-        let at = from + view.get(from..)?.iter().position(|b| !is_space(*b))?;
-        match view[at] {
-            b'>' => Some((None, at)),
-            quote @ (b'"' | b'\'') => {
-                let end = at + 1 + memchr(quote, &view[at + 1..])?;
-                let kind = if quote == b'"' { Quote::Double } else { Quote::Single };
-                Some((Some((at + 1, end, kind)), end + 1))
-            }
-            _ => {
-                let end = at + view[at..].iter().position(|b| is_space(*b) || *b == b'>')?;
-                Some((Some((at, end, Quote::Bare)), end))
-            }
-        }
-    }
-
     fn keep_links(&mut self, name: &[u8], tag: &Tag, end: usize, start: usize) {
         match name {
             b"a" => {
                 self.close_anchor(start);
                 let first = self.page.spans.len();
-                self.keep(tag.values[HREF], Some(end));
-                self.keep(tag.values[XLINK], Some(end));
+                self.keep(tag.values[tag::HREF], Some(end));
+                self.keep(tag.values[tag::XLINK], Some(end));
                 self.anchor = (self.page.spans.len() > first).then_some(first);
             }
-            b"area" => self.keep(tag.values[HREF], None),
-            b"form" => self.keep(tag.values[ACTION], None),
-            b"button" | b"input" => self.keep(tag.values[FORMACTION], None),
-            b"iframe" | b"frame" => self.keep(tag.values[SRC], None),
+            b"area" => self.keep(tag.values[tag::HREF], None),
+            b"form" => self.keep(tag.values[tag::ACTION], None),
+            b"button" | b"input" => self.keep(tag.values[tag::FORMACTION], None),
+            b"iframe" | b"frame" => self.keep(tag.values[tag::SRC], None),
             b"base" if self.page.base.is_none() => {
-                self.page.base = tag.values[HREF].map(|(start, end, _)| (start, end));
+                self.page.base = tag.values[tag::HREF].map(|(start, end, _)| (start, end));
             }
-            b"meta" => self.keep_refresh(tag),
-            _ if name.starts_with(b"v:") => self.keep(tag.values[HREF], None),
+            b"meta" => self.keep_meta(tag),
+            _ if name.starts_with(b"v:") => self.keep(tag.values[tag::HREF], None),
             _ => {}
         }
     }
@@ -275,18 +173,22 @@ impl Scanner<'_> {
         }
     }
 
-    fn keep_refresh(&mut self, tag: &Tag) {
-        let (Some((from, to, _)), Some((start, end, quote))) = (tag.values[HTTP_EQUIV], tag.values[CONTENT])
-        else {
-            return;
-        };
-        let kind = &self.view[from..to];
-        if !entities::ascii(kind).0.trim_ascii().eq_ignore_ascii_case(b"refresh") {
-            return;
+    fn keep_meta(&mut self, tag: &Tag) {
+        let mut charset = tag.values[tag::CHARSET].map(|(start, end, _)| (start, end));
+        if let (Some((from, to, _)), Some((start, end, quote))) =
+            (tag.values[tag::HTTP_EQUIV], tag.values[tag::CONTENT])
+        {
+            let (kind, _) = entities::ascii(&self.view[from..to]);
+            let kind = kind.trim_ascii();
+            if kind.eq_ignore_ascii_case(b"content-type") {
+                charset = charset.or(Some((start, end)));
+            } else if kind.eq_ignore_ascii_case(b"refresh")
+                && let Some((first, last)) = refresh_address(&self.view[start..end])
+            {
+                self.keep(Some((start + first, start + last, quote)), None);
+            }
         }
-        if let Some((first, last)) = refresh_address(&self.view[start..end]) {
-            self.keep(Some((start + first, start + last, quote)), None);
-        }
+        self.page.charset = self.page.charset.or(charset);
     }
 
     fn close_anchor(&mut self, at: usize) {
@@ -375,83 +277,6 @@ impl Scanner<'_> {
         }
         end
     }
-
-    fn raw_text_end(&self, name: &[u8], from: usize, to: usize) -> usize {
-        let mut at = from;
-        while let Some(hit) = memchr(b'<', &self.view[at..to]) {
-            at += hit;
-            if self.closes(name, at, to) {
-                return at;
-            }
-            at += 1;
-        }
-        to
-    }
-
-    /// Whether `</name` and an end of the name stand at `at`.
-    fn closes(&self, name: &[u8], at: usize, to: usize) -> bool {
-        let rest = &self.view[at..to];
-        rest.strip_prefix(b"</").is_some_and(|rest| begins_word(rest, name))
-    }
-
-    /// Script data with its escaped and double-escaped states: in `<!-- <script>` an end tag closes only the
-    /// inner script.
-    fn script_end(&self, from: usize, to: usize) -> usize {
-        let (mut escaped, mut double) = (false, false);
-        let mut at = from;
-        while at < to {
-            let rest = &self.view[at..to];
-            let Some(hit) = memchr::memchr2(b'<', b'-', rest) else { return to };
-            at += hit;
-            let rest = &self.view[at..to];
-            if escaped && rest.starts_with(b"-->") {
-                (escaped, double) = (false, false);
-                at += 3;
-            } else if !escaped && rest.starts_with(b"<!--") {
-                escaped = true;
-                // The dashes count for the end too: `<!-->` opens and shuts.
-                at += 2;
-            } else if self.closes(b"script", at, to) {
-                if !double {
-                    return at;
-                }
-                double = false;
-                at += 8;
-            } else if escaped && !double && rest.starts_with(b"<") && begins_word(&rest[1..], b"script") {
-                double = true;
-                at += 7;
-            } else {
-                at += 1;
-            }
-        }
-        to
-    }
-}
-
-fn begins_word(text: &[u8], name: &[u8]) -> bool {
-    text.get(..name.len()).is_some_and(|t| t.eq_ignore_ascii_case(name))
-        && text.get(name.len()).is_some_and(|b| ends_name(*b))
-}
-
-fn keep_value(tag: &mut Tag, name: &[u8], value: Value) {
-    let name = Name::of(name);
-    if let Some(at) = NAMES.iter().position(|n| *n == name.text()) {
-        tag.values[at].get_or_insert(value);
-    }
-}
-
-/// Length of a comment's text, and how far its end mark reaches.
-fn comment_end(text: &[u8]) -> Option<(usize, usize)> {
-    let mut at = 0;
-    while let Some(hit) = memmem::find(&text[at..], b"--") {
-        at += hit;
-        match &text[at + 2..] {
-            [b'>', ..] => return Some((at, at + 3)),
-            [b'!', b'>', ..] => return Some((at, at + 4)),
-            _ => at += 1,
-        }
-    }
-    None
 }
 
 /// Start tags that end SVG or MathML content (HTML standard, 13.2.6.5).
@@ -465,38 +290,6 @@ fn breaks_out(name: &[u8]) -> bool {
             let around = (NAMES.as_bytes().get(at.wrapping_sub(1)), NAMES.as_bytes().get(at + name.len()));
             around == (Some(&b' '), Some(&b' '))
         })
-}
-
-/// The address in the content of a refresh, by the rules of the HTML standard: where it stands in the value.
-pub(super) fn refresh_address(value: &[u8]) -> Option<(usize, usize)> {
-    let (text, map) = entities::ascii(value);
-    let mut at = text.iter().position(|b| !is_space(*b))?;
-    let skip = |at: usize, wanted: fn(u8) -> bool| {
-        at + text[at..].iter().position(|b| !wanted(*b)).unwrap_or(text.len() - at)
-    };
-    let digits = skip(at, |b| b.is_ascii_digit() || b == b'.');
-    if digits == at {
-        return None;
-    }
-    let after_digits = skip(digits, is_space);
-    at = after_digits;
-    if matches!(text.get(at), Some(b';' | b',')) {
-        at = skip(at + 1, is_space);
-    } else if after_digits == digits {
-        return None;
-    }
-    if text.get(at..at + 3).is_some_and(|t| t.eq_ignore_ascii_case(b"url")) {
-        let equals = skip(at + 3, is_space);
-        if text.get(equals) == Some(&b'=') {
-            at = skip(equals + 1, is_space);
-        }
-    }
-    let mut end = text.len();
-    if let Some(quote @ (b'"' | b'\'')) = text.get(at) {
-        at += 1;
-        end = memchr(*quote, &text[at..]).map_or(end, |n| at + n);
-    }
-    (at < end).then(|| (map.raw(at), map.raw(end)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::charset::Letters;
 use super::hint::{self, Setting};
 use super::html::{self, Quote, Span};
 use super::mime::{self, Coding, Kind, Leaf};
+use super::quoted_printable::Written;
 use super::transfer::{self, Decoded};
 use super::{Found, Options, entities, text};
 use memchr::memmem;
@@ -72,23 +73,34 @@ pub(super) fn open(raw: &[u8], leaf: &Leaf) -> Option<Opened> {
     let body = raw.get(leaf.body.clone())?;
     let decoded = transfer::decode(leaf.coding, body)?;
     let octets = decoded.octets(body);
-    let letters = Letters::choose(leaf.charset.as_deref(), octets, leaf.kind == Kind::Html);
-    let view = letters.view(octets);
+    let mut letters = Letters::choose(leaf.charset.as_deref(), octets);
+    let mut page = scan(leaf, letters, octets);
+    let named = page.charset.and_then(|(start, end)| letters.named_inside(octets.get(start..end)?));
+    if let Some(named) = named {
+        letters = named;
+        if letters.is_shifted() {
+            page = scan(leaf, letters, octets);
+        }
+    }
     let width = letters.width();
-    let mut page = match leaf.kind {
-        Kind::Html => html::scan(&view),
-        _ => html::Page {
-            spans: text::scan(&view, letters.encoding == encoding_rs::UTF_8, leaf.delsp),
-            base: None,
-        },
-    };
     let wide = |(start, end): (usize, usize)| (start * width, end * width);
     for span in &mut page.spans {
         (span.start, span.end) = wide((span.start, span.end));
         span.inner = span.inner.map(wide);
     }
+    // The two addresses of an SVG link are found in the order of their names.
+    page.spans.sort_by_key(|span| span.start);
     let base = page.base.map(wide).and_then(|(start, end)| base_of(letters, &octets[start..end]));
     Some(Opened { decoded, letters, base, spans: page.spans })
+}
+
+fn scan(leaf: &Leaf, letters: Letters, octets: &[u8]) -> html::Page {
+    let view = letters.view(octets);
+    if leaf.kind == Kind::Html {
+        return html::scan(&view);
+    }
+    let spans = text::scan(&view, letters.encoding == encoding_rs::UTF_8, leaf.delsp);
+    html::Page { spans, ..html::Page::default() }
 }
 
 /// The value of `<base href>` as a base: only an absolute web address can be one here.
@@ -156,6 +168,7 @@ impl Round<'_> {
         let text = leaf.kind == Kind::Text;
         let asked = !text || (search.options.rewrite_text && !is_pgp(octets, search.options));
         let mut sites: Vec<Site> = Vec::new();
+        let mut written = Written::new(body, &decoded);
         let mut setting = setting(&leaf, letters, base.as_ref(), self.raw, Quote::Text);
         for span in spans {
             setting.quote = span.quote;
@@ -171,12 +184,11 @@ impl Round<'_> {
             if kept || !asked || !self.has_room(&address) {
                 continue;
             }
-            let quoted = (leaf.coding == Coding::Quoted).then(|| decoded.quoted(body, span.start, span.end));
+            let quoted = (leaf.coding == Coding::Quoted).then(|| written.stretch(span.start, span.end));
             let (address, hint) = wrapped_once(&setting, value, address, quoted.as_deref(), search.own);
             self.growth += hint.len();
             sites.push(Site { start: span.start, end: span.end, address, hint });
         }
-        sites.sort_by_key(|site| site.start);
         if !sites.is_empty() {
             self.located.pages.push(Page { leaf, decoded, letters, sites });
         }

@@ -3,13 +3,13 @@
 //! A message is never parsed and printed anew: links are found as spans of octets, the spans are replaced, and
 //! every other octet stays what it was. The pieces, in the order a message meets them:
 //!
-//! * [`mime`]: where the text leaves lie; [`fields`]: what their headers say.
-//! * [`transfer`]: transfer encodings; [`charset`]: what octets mean.
-//! * [`html`], [`text`]: the spans of links; [`entities`], [`address`]: where they lead; [`wrappers`]: other
+//! * `mime`: where the text leaves lie; `fields`: what their headers say.
+//! * `transfer` (`quoted_printable`, `base64_text`): transfer encodings; `charset`: what octets mean.
+//! * `html` (`tag`, `raw_text`), `text`: the spans of links; `entities`, `address`: where they lead; `wrappers`: other
 //!   vendors' links are taken apart first, so that a link is wrapped once.
-//! * [`locate`] ties these together, once a message. Tokens are made for each recipient; [`hint`] carries what
-//!   the way back needs; [`assemble`] writes the message.
-//! * [`stage`]: policy, recipients, evidence.
+//! * `locate` ties these together, once a message. Tokens are made for each recipient; `hint` carries what
+//!   the way back needs; `assemble` writes the message.
+//! * `stage`: policy, recipients, evidence.
 //!
 //! Invariants: octets outside spans do not change, save that a line beyond 998 octets makes its part
 //! quoted-printable. `restore(rewrite(m)) == restore(m)` in every header and every decoded leaf, octet for octet,
@@ -20,10 +20,11 @@
 //! Left alone on purpose: images, style sheets and other things that are loaded and not gone to; text/calendar
 //! (a client shows its `DESCRIPTION` as text, and any change of an event makes some clients ask again);
 //! HTML in encodings that RFC 2045 has clients treat as opaque. HTML attachments are rewritten like bodies: opened
-//! from disk they are the commonest lure. Signed parts: see [`mime`].
+//! from disk they are the commonest lure. Signed parts: see `mime`.
 
 mod address;
 mod assemble;
+mod base64_text;
 mod charset;
 mod entities;
 mod fields;
@@ -31,7 +32,10 @@ mod hint;
 mod html;
 mod locate;
 mod mime;
+mod quoted_printable;
+mod raw_text;
 mod stage;
+mod tag;
 mod text;
 mod transfer;
 mod wrappers;
@@ -159,7 +163,6 @@ fn restoring(
             quoted: original.quoted,
         });
     }
-    changes.sort_by_key(|c| c.start);
     changes
 }
 

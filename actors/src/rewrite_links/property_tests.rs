@@ -106,7 +106,7 @@ fn write_html(out: &mut Vec<u8>, pieces: &[Piece], charset: usize, coding: usize
                 out.extend_from_slice(b"\r\n");
             }
         }
-        _ => transfer::write_as_quoted(&octets, b"\r\n", true, out),
+        _ => quoted_printable::write_as_quoted(&octets, b"\r\n", true, out),
     }
 }
 

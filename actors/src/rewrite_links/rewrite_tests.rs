@@ -312,6 +312,21 @@ fn utf_16_is_rewritten_in_its_own_units() {
 }
 
 #[test]
+fn without_a_label_one_value_does_not_tell_the_charset_of_another() {
+    let html = b"<a href=http://a.test/\xe9><a href=http://b.test/\xc3\xa9>\xe2\x86\x92";
+    let raw = message("Content-Type: text/html", html);
+    let outcome = rewritten(&raw, &HTML);
+    let urls: Vec<_> = outcome.found.iter().map(|f| f.url.as_str()).collect();
+    assert_eq!(urls, ["http://a.test/\u{e9}", "http://b.test/\u{e9}"]);
+    assert_eq!(restored(&outcome.raw, &HTML), raw);
+    let named = b"<a href=http://a.test/\x82\xb1><meta charset=shift_jis>";
+    let raw = message("Content-Type: text/html", named);
+    let outcome = rewritten(&raw, &HTML);
+    assert_eq!(outcome.found[0].url, "http://a.test/\u{3053}");
+    assert_eq!(restored(&outcome.raw, &HTML), raw);
+}
+
+#[test]
 fn shifted_charsets_survive_octet_for_octet() {
     let html = b"\x1b$B$3$N<a href=\x1b(B<a href=\"http://a.test/\x1b$B$3\x1b(B\">\x1b$B\"'<\x1b(B";
     let raw = message("Content-Type: text/html; charset=ISO-2022-JP", html);
@@ -424,6 +439,11 @@ fn a_hostile_message_takes_linear_time() {
         "<svg>".repeat(100_000),
     ] {
         let _ = restored(&rewritten(&page(&html), &ALL).raw, &ALL);
+    }
+    let one_line = "<a href=3d'http://a.test/'> http://b.test/ ".repeat(20_000);
+    for kind in ["html", "plain"] {
+        let fields = format!("Content-Type: text/{kind}\r\nContent-Transfer-Encoding: quoted-printable");
+        let _ = restored(&rewritten(&message(&fields, &one_line), &ALL).raw, &ALL);
     }
     let many = message("Content-Type: multipart/mixed; boundary=b", boundaries);
     let _ = rewritten(&many, &ALL);

@@ -1,6 +1,9 @@
 //! Both encodings in both directions, on text that is not well formed either.
 
+use super::super::quoted_printable::{Written, write_as_quoted};
 use super::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 fn plain(coding: Coding, body: &[u8]) -> Vec<u8> {
@@ -118,7 +121,7 @@ proptest! {
             if start < length {
                 let change = Change { start, end: length.min(start + 9), octets: b"x".to_vec(), quoted: None };
                 write(coding, &body, &decoded, &[change], &mut Vec::new());
-                decoded.quoted(&body, start, length);
+                Written::new(&body, &decoded).stretch(start, length);
             }
         }
     }

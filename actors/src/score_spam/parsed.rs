@@ -6,7 +6,7 @@
 
 use super::links::{Kind, Link, MAX_LINKS, split_text};
 use super::page::{Page, Reader, is_invisible, push_text};
-use mail_parser::{Address, Message, MessageParser, MessagePart, MimeHeaders, PartType};
+use mail_parser::{Address, Message, MessagePart, MimeHeaders, PartType};
 
 /// Text kept for the classifier and the rules, octets.
 pub(crate) const MAX_TEXT: usize = 64 * 1024;
@@ -80,7 +80,7 @@ pub(crate) struct Parsed<'a> {
 
 /// The message of `raw`; its parts are walked with [`parts`].
 pub(crate) fn message(raw: &[u8]) -> Option<Message<'_>> {
-    MessageParser::default().parse(raw)
+    crate::parse::message(raw)
 }
 
 /// The octets without the `From ` line that mailbox files put before a message.

@@ -93,8 +93,9 @@ async fn storm(args: Args) -> Result<ExitCode> {
     let started = Instant::now();
     let until = started + Duration::from_secs(args.seconds);
     let plan = Plan { target: args.target, maker, rate: args.rate, until, persistent: args.persistent };
-    let sources: Vec<_> =
-        (0..args.connections).map(|_| tokio::spawn(source::run(plan.clone(), tally.clone(), started))).collect();
+    let sources: Vec<_> = (0..args.connections)
+        .map(|_| tokio::spawn(source::run(plan.clone(), tally.clone(), started)))
+        .collect();
     let mut mender = tokio::time::interval(Duration::from_millis(100));
     let mut last_kill = Instant::now();
     let mut kills = 0;

@@ -6,7 +6,9 @@
 use super::{canonical, reverse_name};
 use async_trait::async_trait;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
 use hickory_resolver::net::{DnsError as AnswerError, NetError, runtime::TokioRuntimeProvider};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
@@ -138,7 +140,8 @@ impl Dns for System {
         for data in self.ask(name, RecordType::TXT).await? {
             if let RData::TXT(txt) = data {
                 // Octet by octet, as the zone file does it: a TXT record has no character set.
-                texts.push(txt.txt_data.iter().flat_map(|part| part.iter()).map(|b| char::from(*b)).collect());
+                texts
+                    .push(txt.txt_data.iter().flat_map(|part| part.iter()).map(|b| char::from(*b)).collect());
             }
         }
         Ok(texts)

@@ -4,7 +4,7 @@ use super::*;
 use hickory_resolver::proto::op::{Message, MessageType, OpCode};
 use hickory_resolver::proto::rr::Record;
 use hickory_resolver::proto::rr::rdata::{A, MX, TXT};
-use hickory_resolver::proto::serialize::binary::{BinDecodable, BinEncodable};
+use hickory_resolver::proto::serialize::binary::BinEncodable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,7 +98,9 @@ async fn absent_is_empty_and_servfail_is_temporary() {
     assert_eq!(system.txt("gone.test").await, Ok(Vec::new()));
     assert_eq!(system.txt("both.test").await, Ok(Vec::new()));
     assert_eq!(system.txt("a..test").await, Ok(Vec::new()));
-    assert!(matches!(system.txt("sick.test").await, Err(DnsError::Temporary(why)) if why.contains("sick.test")));
+    assert!(
+        matches!(system.txt("sick.test").await, Err(DnsError::Temporary(why)) if why.contains("sick.test"))
+    );
 }
 
 #[tokio::test]

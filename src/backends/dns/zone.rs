@@ -67,7 +67,10 @@ struct Node {
 impl Node {
     fn has_data(&self) -> bool {
         self.others
-            || !(self.addresses.is_empty() && self.mx.is_empty() && self.txt.is_empty() && self.ptr.is_empty())
+            || !(self.addresses.is_empty()
+                && self.mx.is_empty()
+                && self.txt.is_empty()
+                && self.ptr.is_empty())
     }
 }
 
@@ -204,7 +207,9 @@ impl Reader {
             }
             ("TXT", [_, ..]) => node.txt.push(joined(data)?),
             ("PTR", [host]) => node.ptr.push(name(host, &origin)?),
-            ("CNAME", [_]) if node.has_data() => return Err("CNAME beside other records of the same name".into()),
+            ("CNAME", [_]) if node.has_data() => {
+                return Err("CNAME beside other records of the same name".into());
+            }
             ("CNAME", [_]) if node.cname.is_some() => return Err("a second CNAME of the same name".into()),
             ("CNAME", [target]) => node.cname = Some(name(target, &origin)?),
             ("NS", [host]) => {
@@ -221,7 +226,9 @@ impl Reader {
             }
             ("TIMEOUT", types) => node.fail("time-out", types)?,
             ("SERVFAIL", types) => node.fail("SERVFAIL", types)?,
-            (kind, [_, ..]) if PASSED_OVER.split_ascii_whitespace().any(|t| t == kind) || is_unknown_type(kind) => {
+            (kind, [_, ..])
+                if PASSED_OVER.split_ascii_whitespace().any(|t| t == kind) || is_unknown_type(kind) =>
+            {
                 node.others = true;
             }
             ("A" | "AAAA" | "MX" | "TXT" | "PTR" | "CNAME" | "NS" | "SOA", _) => {
@@ -331,7 +338,9 @@ fn unescaped(text: &str) -> Result<String, String> {
             continue;
         }
         let digits: String = std::iter::once(escaped).chain(chars.by_ref().take(2)).collect();
-        let octet: u8 = if digits.len() == 3 { parsed(&digits, "octet (\\000 to \\255)")? } else { 
+        let octet: u8 = if digits.len() == 3 {
+            parsed(&digits, "octet (\\000 to \\255)")?
+        } else {
             return Err(format!("`\\{digits}`: three digits are wanted"));
         };
         plain.push(char::from(octet));

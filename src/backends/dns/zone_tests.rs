@@ -19,8 +19,8 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
 async fn origins_relative_names_omitted_owners_ttls_and_classes_are_understood() {
     let zone = zone(
         "$ORIGIN example.test.\n$TTL 1h\n\
-         @ 3600 IN SOA ns hostmaster ( 1 2h ; serial, refresh\n  3 4\n 5 )\n\
-           IN 60 NS ns\n  MX 20 b\n  MX 10 a.other.test.\n\
+         @ 3600 IN SOA ns hostmaster ( 1 2h ; serial, refresh\n  3 4\n 5 )\n  IN 60 NS ns\n\
+         @ MX 20 b\n  MX 10 a.other.test.\n\
          a A 192.0.2.1\n  AAAA 2001:db8::1\nWWW CNAME A\n\
          $ORIGIN sub.example.test.\nc in a 192.0.2.3\n",
     );
@@ -72,7 +72,13 @@ async fn wildcards_answer_below_their_closest_encloser_only() {
         assert_eq!(zone.txt(name).await.unwrap(), ["wild"], "{name}");
     }
     // The name exists, if only through names below it: the wildcard is silent.
-    for name in ["host1.example", "host2.example", "_telnet._tcp.host1.example", "ghost.*.example", "_tcp.host1.example"] {
+    for name in [
+        "host1.example",
+        "host2.example",
+        "_telnet._tcp.host1.example",
+        "ghost.*.example",
+        "_tcp.host1.example",
+    ] {
         assert_eq!(zone.txt(name).await, Ok(Vec::new()), "{name}");
     }
     assert_eq!(zone.txt("sub.*.example").await.unwrap(), ["literal"]);
@@ -81,7 +87,9 @@ async fn wildcards_answer_below_their_closest_encloser_only() {
 
 #[tokio::test]
 async fn cname_chains_are_followed_and_endless_ones_fail() {
-    let mut text = String::from("end.test. A 192.0.2.9\nl0.test. CNAME end.test.\nloop.test. CNAME loop.test.\nout.test. CNAME a.gone.\n");
+    let mut text = String::from(
+        "end.test. A 192.0.2.9\nl0.test. CNAME end.test.\nloop.test. CNAME loop.test.\nout.test. CNAME a.gone.\n",
+    );
     for n in 1..=17 {
         text.push_str(&format!("l{n}.test. CNAME l{}.test.\n", n - 1));
     }

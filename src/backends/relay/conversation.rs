@@ -102,7 +102,8 @@ impl Conversation {
     async fn line(&mut self) -> io::Result<String> {
         loop {
             if let Some(at) = memchr_line(&self.buffer[self.used..]) {
-                let line = String::from_utf8_lossy(&self.buffer[self.used..self.used + at]).trim_end().to_owned();
+                let line =
+                    String::from_utf8_lossy(&self.buffer[self.used..self.used + at]).trim_end().to_owned();
                 self.used += at + 1;
                 if self.used == self.buffer.len() {
                     self.buffer.clear();

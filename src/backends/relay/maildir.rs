@@ -9,7 +9,10 @@ pub(super) async fn store(folder: &Path, job: &Job, hostname: &str) -> Vec<Outco
     let (folder, job, hostname) = (folder.to_path_buf(), job.clone(), hostname.to_owned());
     let count = job.recipients.len();
     let written = tokio::task::spawn_blocking(move || {
-        job.recipients.iter().map(|r| outcome(write(&folder, &job, &r.address, &hostname))).collect::<Vec<_>>()
+        job.recipients
+            .iter()
+            .map(|r| outcome(write(&folder, &job, &r.address, &hostname)))
+            .collect::<Vec<_>>()
     });
     let failed = |e: tokio::task::JoinError| vec![Outcome::Deferred(format!("451 4.3.0 {e}")); count];
     written.await.unwrap_or_else(failed)
@@ -18,7 +21,9 @@ pub(super) async fn store(folder: &Path, job: &Job, hostname: &str) -> Vec<Outco
 fn outcome(written: io::Result<PathBuf>) -> Outcome {
     match written {
         Ok(path) => Outcome::Delivered { reply: format!("250 2.0.0 {}", path.display()), dsn: false },
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => Outcome::Deferred(format!("452 4.2.2 {error}")),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Outcome::Deferred(format!("452 4.2.2 {error}"))
+        }
         Err(error) => Outcome::Deferred(format!("451 4.3.0 {error}")),
     }
 }

@@ -47,7 +47,9 @@ impl Pool {
     pub(super) async fn send(&self, job: &Job) -> Vec<Outcome> {
         let all = |outcome: Outcome| vec![outcome; job.recipients.len()];
         let place = self.place(&job.destination);
-        let Ok(_slot) = place.slots.acquire().await else { return all(Outcome::Deferred("451 4.3.2 Stopping".into())) };
+        let Ok(_slot) = place.slots.acquire().await else {
+            return all(Outcome::Deferred("451 4.3.2 Stopping".into()));
+        };
         while let Some(session) = place.take(&self.options) {
             match self.over(session, &place, job).await {
                 Ok(outcomes) => return outcomes,

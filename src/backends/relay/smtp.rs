@@ -80,7 +80,11 @@ impl Session {
     }
 
     /// Sends one job. `Ok` leaves the connection ready for the next when the flag is true.
-    pub(super) async fn send(&mut self, job: &Job, options: &Options) -> Result<(Vec<Outcome>, bool), Broken> {
+    pub(super) async fn send(
+        &mut self,
+        job: &Job,
+        options: &Options,
+    ) -> Result<(Vec<Outcome>, bool), Broken> {
         self.mails += 1;
         if let Some(outcome) = self.unfit(job) {
             return Ok((vec![outcome; job.recipients.len()], true));
@@ -98,7 +102,8 @@ impl Session {
 
     /// What this server cannot take at all.
     fn unfit(&self, job: &Job) -> Option<Outcome> {
-        let needs_utf8 = job.smtputf8 && (!job.sender.is_ascii() || job.recipients.iter().any(|r| !r.address.is_ascii()));
+        let needs_utf8 =
+            job.smtputf8 && (!job.sender.is_ascii() || job.recipients.iter().any(|r| !r.address.is_ascii()));
         if needs_utf8 && !self.offers.smtputf8 {
             return Some(Outcome::Failed("550 5.6.7 The next hop does not take UTF-8 addresses".into()));
         }
@@ -164,14 +169,22 @@ impl Session {
                     continue;
                 }
                 let line = format!("{command}\r\n");
-                self.talk.send(&[line.as_bytes()], options.command_timeout).await.map_err(|e| (nothing, e))?;
+                self.talk
+                    .send(&[line.as_bytes()], options.command_timeout)
+                    .await
+                    .map_err(|e| (nothing, e))?;
             }
             replies.push(self.talk.reply(options.command_timeout).await.map_err(|e| (nothing, e))?);
         }
         Ok(replies)
     }
 
-    async fn finish(&mut self, job: &Job, told: Vec<Reply>, options: &Options) -> io::Result<(Vec<Outcome>, bool)> {
+    async fn finish(
+        &mut self,
+        job: &Job,
+        told: Vec<Reply>,
+        options: &Options,
+    ) -> io::Result<(Vec<Outcome>, bool)> {
         let (mail, rest) = told.split_first().ok_or(io::ErrorKind::InvalidData)?;
         let (data, rcpts) = rest.split_last().ok_or(io::ErrorKind::InvalidData)?;
         let closing = told.iter().any(|r| r.code == 421);
@@ -179,7 +192,9 @@ impl Session {
         let mut outcomes: Vec<Outcome> =
             rcpts.iter().map(|reply| if mail.is_fine() { of_reply(reply) } else { of_reply(mail) }).collect();
         if data.code != 354 {
-            for (outcome, _) in outcomes.iter_mut().zip(rcpts).filter(|(o, _)| matches!(o, Outcome::Delivered { .. })) {
+            for (outcome, _) in
+                outcomes.iter_mut().zip(rcpts).filter(|(o, _)| matches!(o, Outcome::Delivered { .. }))
+            {
                 *outcome = of_reply(data);
             }
             let ready = !closing && self.reset(options).await.is_ok();

@@ -62,7 +62,8 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>) ->
         }
         let mut reply = told.unwrap_or("250 fine").to_owned();
         if line.starts_with("EHLO") || line.starts_with("LHLO") {
-            let lines: Vec<String> = std::iter::once("test").chain(script.offers.iter().copied()).map(String::from).collect();
+            let lines: Vec<String> =
+                std::iter::once("test").chain(script.offers.iter().copied()).map(String::from).collect();
             reply = lines.join("\r\n250-");
             reply = format!("250-{reply}\r\n250 HELP");
         }
@@ -78,7 +79,11 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Seen>>) ->
             }
             let message = message(&mut stream, &mut buffer).await?;
             seen.lock().messages.push(message);
-            let end = script.replies.iter().find(|(start, _)| *start == ".").map_or("250 taken", |(_, reply)| *reply);
+            let end = script
+                .replies
+                .iter()
+                .find(|(start, _)| *start == ".")
+                .map_or("250 taken", |(_, reply)| *reply);
             reply = if script.lmtp { vec![end; rcpts].join("\r\n") } else { end.to_owned() };
             rcpts = 0;
         }
@@ -115,7 +120,10 @@ fn job(to: Destination, recipients: &[&str], body: &[u8]) -> Job {
     Job {
         destination: Arc::new(to),
         sender: "a@b.test".into(),
-        recipients: recipients.iter().map(|a| Recipient { address: (*a).into(), ..Recipient::default() }).collect(),
+        recipients: recipients
+            .iter()
+            .map(|a| Recipient { address: (*a).into(), ..Recipient::default() })
+            .collect(),
         header: "X: y\r\n".into(),
         body: body.to_vec().into(),
         eight_bit: false,
@@ -149,10 +157,13 @@ async fn words(script: Script, recipients: &[&str]) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn a_message_arrives_octet_for_octet_and_the_connection_is_used_again() {
-    let server = server(Script { offers: vec!["PIPELINING", "SIZE 1000", "8BITMIME", "DSN"], ..Script::default() }).await;
+    let server =
+        server(Script { offers: vec!["PIPELINING", "SIZE 1000", "8BITMIME", "DSN"], ..Script::default() })
+            .await;
     let network = network();
     for _ in 0..5 {
-        let outcomes = network.send(job(smtp(&server), &["c@d.test"], b"S: x\r\n\r\n.dot\r\n..two\r\nend")).await;
+        let outcomes =
+            network.send(job(smtp(&server), &["c@d.test"], b"S: x\r\n\r\n.dot\r\n..two\r\nend")).await;
         assert_eq!(outcomes, [Outcome::Delivered { reply: "250 taken".into(), dsn: true }]);
     }
     let seen = server.seen.lock();
@@ -165,9 +176,17 @@ async fn a_message_arrives_octet_for_octet_and_the_connection_is_used_again() {
 async fn replies_at_every_verb_end_as_their_class_says() {
     for offers in [vec![], vec!["PIPELINING"]] {
         for (verb, reply, expected) in [
-            ("MAIL", "550 5.7.1 no", "failed"), ("MAIL", "451 later", "deferred"), ("RCPT", "550 no", "failed"), ("RCPT", "450 later", "deferred"),
-            ("DATA", "554 no", "failed"), ("DATA", "421 bye", "deferred"), (".", "554 no", "failed"), (".", "452 full", "deferred"),
-            ("MAIL", "", "deferred"), ("RCPT", "", "deferred"), ("DATA", "", "deferred"),
+            ("MAIL", "550 5.7.1 no", "failed"),
+            ("MAIL", "451 later", "deferred"),
+            ("RCPT", "550 no", "failed"),
+            ("RCPT", "450 later", "deferred"),
+            ("DATA", "554 no", "failed"),
+            ("DATA", "421 bye", "deferred"),
+            (".", "554 no", "failed"),
+            (".", "452 full", "deferred"),
+            ("MAIL", "", "deferred"),
+            ("RCPT", "", "deferred"),
+            ("DATA", "", "deferred"),
         ] {
             let script = Script { offers: offers.clone(), replies: vec![(verb, reply)], ..Script::default() };
             assert_eq!(words(script, &["c@d.test"]).await, [expected], "{verb} {reply:?} {offers:?}");
@@ -180,7 +199,10 @@ async fn mixed_recipients_get_their_own_outcome() {
     for offers in [vec![], vec!["PIPELINING"]] {
         let replies = vec![("RCPT TO:<no@", "550 5.1.1 unknown"), ("RCPT TO:<later@", "450 busy")];
         let script = Script { offers, replies, ..Script::default() };
-        assert_eq!(words(script, &["no@d.test", "yes@d.test", "later@d.test"]).await, ["failed", "delivered", "deferred"]);
+        assert_eq!(
+            words(script, &["no@d.test", "yes@d.test", "later@d.test"]).await,
+            ["failed", "delivered", "deferred"]
+        );
     }
 }
 
@@ -215,7 +237,10 @@ async fn a_dead_host_costs_one_connect_and_the_rest_are_deferred_at_once() {
     let network = network();
     for _ in 0..3 {
         let outcomes = network.send(job(Destination::Smtp(vec![address]), &["c@d.test"], b"x\r\n")).await;
-        assert!(matches!(&outcomes[0], Outcome::Deferred(why) if why.starts_with("451 4.4.1")), "{outcomes:?}");
+        assert!(
+            matches!(&outcomes[0], Outcome::Deferred(why) if why.starts_with("451 4.4.1")),
+            "{outcomes:?}"
+        );
     }
 }
 
@@ -225,14 +250,16 @@ async fn the_second_address_is_tried_when_the_first_is_dead() {
     let dead = listener.local_addr().unwrap();
     drop(listener);
     let server = server(Script::default()).await;
-    let outcomes = network().send(job(Destination::Smtp(vec![dead, server.address]), &["c@d.test"], b"x\r\n")).await;
+    let outcomes =
+        network().send(job(Destination::Smtp(vec![dead, server.address]), &["c@d.test"], b"x\r\n")).await;
     assert_eq!(word(&outcomes[0]), "delivered");
 }
 
 #[tokio::test]
 async fn lmtp_answers_for_each_recipient() {
     let replies = vec![("RCPT TO:<no@", "550 unknown")];
-    let server = server(Script { offers: vec!["PIPELINING"], replies, lmtp: true, ..Script::default() }).await;
+    let server =
+        server(Script { offers: vec!["PIPELINING"], replies, lmtp: true, ..Script::default() }).await;
     let to = Destination::Lmtp(server.address);
     let outcomes = network().send(job(to, &["one@d.test", "no@d.test", "two@d.test"], b"x\r\n")).await;
     assert_eq!(outcomes.iter().map(word).collect::<Vec<_>>(), ["delivered", "failed", "delivered"]);
@@ -277,7 +304,8 @@ async fn serve_after_greeting(mut stream: TcpStream, script: Script, seen: Arc<M
             let message = message(&mut stream, &mut buffer).await?;
             seen.lock().messages.push(message);
         }
-        let told = script.replies.iter().find(|(start, _)| line.starts_with(start)).map_or("250 fine", |(_, r)| *r);
+        let told =
+            script.replies.iter().find(|(start, _)| line.starts_with(start)).map_or("250 fine", |(_, r)| *r);
         stream.write_all(format!("{told}\r\n").as_bytes()).await.ok()?;
     }
 }
@@ -297,7 +325,8 @@ async fn a_maildir_gets_whole_files_only() {
     let to = Destination::Maildir(folder.path().join("Maildir"));
     let outcomes = network().send(job(to, &["c@d.test", "e@d.test"], b"S: x\r\n\r\n.y\r\n")).await;
     assert_eq!(outcomes.iter().map(word).collect::<Vec<_>>(), ["delivered", "delivered"]);
-    let files: Vec<_> = std::fs::read_dir(folder.path().join("Maildir/new")).unwrap().map(|e| e.unwrap().path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(folder.path().join("Maildir/new")).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(files.len(), 2);
     let text = std::fs::read_to_string(&files[0]).unwrap();
     assert!(text.starts_with("Return-Path: <a@b.test>\r\nDelivered-To: "), "{text}");
@@ -324,8 +353,7 @@ proptest! {
         let arrived = runtime.block_on(async {
             let server = server(Script { offers: vec!["PIPELINING"], ..Script::default() }).await;
             network().send(job(smtp(&server), &["c@d.test"], body.as_bytes())).await;
-            let messages = server.seen.lock().messages.clone();
-            messages
+            server.seen.lock().messages.clone()
         });
         prop_assert_eq!(String::from_utf8(arrived[0].clone()).unwrap(), format!("X: y\r\n{body}"));
     }

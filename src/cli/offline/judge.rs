@@ -74,7 +74,7 @@ fn mail_of(args: &Judge, raw: Bytes) -> Mail {
 
 /// Return-Path, else From.
 fn sender_of(raw: &[u8]) -> String {
-    let message = mail_parser::MessageParser::new().with_minimal_headers().parse_headers(raw);
+    let message = tidegate_actors::parse::few_headers(raw);
     let Some(message) = message else { return String::new() };
     let path = message.header_raw("Return-Path").map(|p| p.trim().trim_matches(['<', '>']).to_owned());
     let from = || message.from().and_then(|f| f.first()).and_then(|a| a.address()).map(str::to_owned);

@@ -23,7 +23,8 @@ impl Message {
 
 /// A message file: an mbox separator before it is cut off, bare LF becomes CRLF.
 pub(super) fn read(path: &Path) -> Result<Bytes, Failure> {
-    let octets = std::fs::read(path).map_err(|e| Failure::text(exit::NO_INPUT, format!("{}: {e}", path.display())))?;
+    let octets =
+        std::fs::read(path).map_err(|e| Failure::text(exit::NO_INPUT, format!("{}: {e}", path.display())))?;
     Ok(canonical(&octets).into())
 }
 
@@ -37,7 +38,9 @@ pub(super) fn messages(paths: &[PathBuf]) -> Result<Vec<Message>, Failure> {
     for path in files {
         if path.extension().is_some_and(|e| e == "mbox") {
             let octets = std::fs::read(&path)?;
-            all.extend(split_mbox(&octets).into_iter().map(|part| Message { path: path.clone(), part: Some(part) }));
+            all.extend(
+                split_mbox(&octets).into_iter().map(|part| Message { path: path.clone(), part: Some(part) }),
+            );
         } else {
             all.push(Message { path, part: None });
         }
@@ -51,8 +54,11 @@ fn walk(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
         files.push(path.to_path_buf());
         return Ok(());
     }
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(path).map_err(told)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(told)?;
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
+        .map_err(told)?
+        .map(|e| e.map(|e| e.path()))
+        .collect::<Result<_, _>>()
+        .map_err(told)?;
     entries.sort();
     for entry in entries {
         walk(&entry, files)?;
@@ -83,7 +89,7 @@ fn split_mbox(octets: &[u8]) -> Vec<Bytes> {
     let mut at = 0;
     for line in octets.split_inclusive(|b| *b == b'\n') {
         let fresh = at == 0 || octets[..at].ends_with(b"\n\n") || octets[..at].ends_with(b"\r\n\r\n");
-        if fresh && line.starts_with(b"From ") {
+        if fresh && is_separator(line) {
             starts.push(at);
         }
         at += line.len();
@@ -92,13 +98,19 @@ fn split_mbox(octets: &[u8]) -> Vec<Bytes> {
     starts.iter().zip(ends).map(|(start, end)| canonical(&octets[*start..end]).into()).collect()
 }
 
+/// `From SENDER DATE`, with a time of day in it: text that begins with the word does not have one.
+fn is_separator(line: &[u8]) -> bool {
+    let time = |w: &[u8]| w[0].is_ascii_digit() && w[1] == b':' && w[2].is_ascii_digit();
+    line.starts_with(b"From ") && line.windows(3).any(time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_mbox_is_split_at_its_separators_only() {
-        let mbox = b"From a Mon\nSubject: 1\n\nFrom here on text\n\nFrom b Tue\nSubject: 2\n\nx\n";
+        let mbox = b"From a@b Mon Jan  1 10:00:00 2026\nSubject: 1\n\nFrom here on text\n\nFrom c@d Tue Jan  2 10:00:00 2026\nSubject: 2\n\nx\n";
         let parts = split_mbox(mbox);
         assert_eq!(parts.len(), 2);
         assert_eq!(parts[0], "Subject: 1\r\n\r\nFrom here on text\r\n\r\n".as_bytes());

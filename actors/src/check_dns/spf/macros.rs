@@ -153,7 +153,13 @@ impl Macro {
             return None;
         }
         let delimiters = if delimiters.is_empty() { "." } else { delimiters };
-        Some(Macro { letter, escaped: first.is_ascii_uppercase(), keep, reversed, delimiters: delimiters.to_owned() })
+        Some(Macro {
+            letter,
+            escaped: first.is_ascii_uppercase(),
+            keep,
+            reversed,
+            delimiters: delimiters.to_owned(),
+        })
     }
 
     fn expand(&self, facts: &Facts<'_>, text: &mut String) {

@@ -203,7 +203,9 @@ impl<'a> Check<'a> {
         let target = self.name(redirect, domain).await?;
         let answer = self.nested(&target).await?;
         if answer.result == SpfResult::None {
-            return Err(Problem::Permanent(format!("{domain} redirects to {target}, which has no SPF record")));
+            return Err(Problem::Permanent(format!(
+                "{domain} redirects to {target}, which has no SPF record"
+            )));
         }
         Ok(answer)
     }
@@ -223,7 +225,9 @@ impl<'a> Check<'a> {
     fn count_empty(&mut self, empty: bool) -> Result<(), Problem> {
         self.empty_answers += u32::from(empty);
         if self.empty_answers > EMPTY_ANSWERS {
-            return Err(Problem::Permanent(format!("more than {EMPTY_ANSWERS} questions with an empty answer")));
+            return Err(Problem::Permanent(format!(
+                "more than {EMPTY_ANSWERS} questions with an empty answer"
+            )));
         }
         Ok(())
     }
@@ -237,7 +241,9 @@ impl<'a> Check<'a> {
                 let target = self.name(spec, domain).await?;
                 match self.nested(&target).await?.result {
                     SpfResult::Pass => Ok(true),
-                    SpfResult::None => Err(Problem::Permanent(format!("{target} is included and has no record"))),
+                    SpfResult::None => {
+                        Err(Problem::Permanent(format!("{target} is included and has no record")))
+                    }
                     _ => Ok(false),
                 }
             }

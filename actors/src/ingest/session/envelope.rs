@@ -1,8 +1,8 @@
 //! The envelope of a transaction, grouped as the pipeline wants it.
 
 use super::super::command::MailParams;
-use std::sync::Arc;
 use crate::ports::DomainFacts;
+use std::sync::Arc;
 use tidegate_schemas::{Direction, Recipient};
 
 /// Recipients of one record to be.

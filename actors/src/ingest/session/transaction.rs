@@ -122,8 +122,14 @@ impl Session {
         }
         self.transactions += 1;
         let params = params.clone();
-        self.envelope =
-            Some(Envelope { sender, sender_domain, params, groups: Vec::new(), chunks: None, spoiled: false });
+        self.envelope = Some(Envelope {
+            sender,
+            sender_domain,
+            params,
+            groups: Vec::new(),
+            chunks: None,
+            spoiled: false,
+        });
         self.fine("250 2.1.0 OK")
     }
 
@@ -162,7 +168,8 @@ impl Session {
             if to.hides_a_route() {
                 return Ok(Err(Refusal::new("relay", &facts.tenant, "550 5.7.1 Relaying denied")));
             }
-            let known = to.local.eq_ignore_ascii_case("postmaster") || server.directory.user_exists(&domain, &to.local).await?;
+            let known = to.local.eq_ignore_ascii_case("postmaster")
+                || server.directory.user_exists(&domain, &to.local).await?;
             if !known {
                 return Ok(Err(Refusal::new("unknown_user", &facts.tenant, "550 5.1.1 No such user here")));
             }
@@ -211,7 +218,8 @@ impl Session {
             return Ok(Some(Refusal::new("sender_list", &facts.tenant, &reply)));
         }
         if let Some(listed) = directory.listed(&facts.tenant, "ip", &spellings(self.ip)).await? {
-            let reply = format!("550 5.7.1 [{}] is blocked by the {} of this recipient", self.ip, listed.level);
+            let reply =
+                format!("550 5.7.1 [{}] is blocked by the {} of this recipient", self.ip, listed.level);
             return Ok((!listed.allow).then(|| Refusal::new("ip_list", &facts.tenant, &reply)));
         }
         let limit = facts.policy.refuse_listed_at;
@@ -225,7 +233,11 @@ impl Session {
         }
         let names: Vec<&str> = hits.iter().map(|h| h.list.as_str()).take(3).collect();
         let contact = if facts.policy.contact.is_empty() { "postmaster" } else { &facts.policy.contact };
-        let reply = format!("550 5.7.1 [{}] is listed by {}; if that is wrong, ask {contact}", self.ip, names.join(", "));
+        let reply = format!(
+            "550 5.7.1 [{}] is listed by {}; if that is wrong, ask {contact}",
+            self.ip,
+            names.join(", ")
+        );
         Ok(Some(Refusal::new("listed", &facts.tenant, &reply)))
     }
 
@@ -256,8 +268,11 @@ impl Session {
         }
         self.say("354 End data with <CR><LF>.<CR><LF>");
         let limits = &self.server.settings.limits;
-        let bounds =
-            Bounds { max: limits.max_message_bytes, pause: limits.data_timeout, whole: limits.message_timeout };
+        let bounds = Bounds {
+            max: limits.max_message_bytes,
+            pause: limits.data_timeout,
+            whole: limits.message_timeout,
+        };
         let envelope = self.envelope.take();
         let data = data::read(&mut self.wire, bounds).await?;
         Ok(match (data, envelope) {

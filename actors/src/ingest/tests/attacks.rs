@@ -6,8 +6,19 @@ use proptest::prelude::*;
 #[tokio::test]
 async fn no_known_end_of_data_trick_makes_two_mails_of_one() {
     let tricks = [
-        "\n.\n", "\n.\r\n", "\r.\r", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\r\n\0.\r\n", "\n.\r", "\r.\n", "\r\n.\r\r\n", "\r\r\n.\r\n",
-        "\n\n.\r\n", "\r\n\x0b.\r\n",
+        "\n.\n",
+        "\n.\r\n",
+        "\r.\r",
+        "\r.\r\n",
+        "\r\n.\n",
+        "\r\n.\r",
+        "\r\n\0.\r\n",
+        "\n.\r",
+        "\r.\n",
+        "\r\n.\r\r\n",
+        "\r\r\n.\r\n",
+        "\n\n.\r\n",
+        "\r\n\x0b.\r\n",
     ];
     for trick in tricks {
         let site = start(Settings::default()).await;
@@ -27,16 +38,26 @@ async fn every_smuggling_case_of_the_facts_is_refused_or_one_mail() {
     let table = std::fs::read_to_string(folder.join("facts/smtp-smuggling-end-of-data.tsv")).unwrap();
     let mut cases = 0;
     for line in table.lines().filter(|l| !l.starts_with('#')) {
-        for cell in line.split('\t').filter(|c| c.contains("\\n") || c.contains("\\r") || c.contains("<LF>") || c.contains("<CR>")) {
+        for cell in line
+            .split('\t')
+            .filter(|c| c.contains("\\n") || c.contains("\\r") || c.contains("<LF>") || c.contains("<CR>"))
+        {
             let trick = cell
-                .replace("\\r", "\r").replace("\\n", "\n").replace("<CR>", "\r").replace("<LF>", "\n")
-                .replace("\\x00", "\0").replace("\\0", "\0").replace("<NUL>", "\0");
+                .replace("\\r", "\r")
+                .replace("\\n", "\n")
+                .replace("<CR>", "\r")
+                .replace("<LF>", "\n")
+                .replace("\\x00", "\0")
+                .replace("\\0", "\0")
+                .replace("<NUL>", "\0");
             if trick == "\r\n.\r\n" || trick.len() > 12 {
                 continue;
             }
             cases += 1;
             let site = start(Settings::default()).await;
-            let text = format!("A: b\r\n\r\nx{trick}MAIL FROM:<evil@x.test>\r\nRCPT TO:<b@example.test>\r\nDATA\r\ny");
+            let text = format!(
+                "A: b\r\n\r\nx{trick}MAIL FROM:<evil@x.test>\r\nRCPT TO:<b@example.test>\r\nDATA\r\ny"
+            );
             talk(site.address, &[session(&text).as_bytes()]).await;
             let mails = site.intake.mails.lock();
             assert!(mails.len() <= 1 && mails.iter().all(|m| m.mail_from != "evil@x.test"), "{cell}");
@@ -61,8 +82,17 @@ fn corpora() -> Option<std::path::PathBuf> {
 async fn nobody_gets_mail_relayed() {
     let site = start(Settings::default()).await;
     for to in [
-        "x@world.test", "x%world.test@example.test", "world.test!x@example.test", "\"x@world.test\"@example.test", "@example.test:x@world.test",
-        "x@example.test.world.test", "x@[127.0.0.1]", "x@world.test%example.test", "x@example.test@world.test", "x@example.test.", "x@",
+        "x@world.test",
+        "x%world.test@example.test",
+        "world.test!x@example.test",
+        "\"x@world.test\"@example.test",
+        "@example.test:x@world.test",
+        "x@example.test.world.test",
+        "x@[127.0.0.1]",
+        "x@world.test%example.test",
+        "x@example.test@world.test",
+        "x@example.test.",
+        "x@",
     ] {
         let text = format!("EHLO c\r\nMAIL FROM:<b@example.test>\r\nRCPT TO:<{to}>\r\nQUIT\r\n");
         let said = talk(site.address, &[text.as_bytes()]).await;
@@ -90,9 +120,17 @@ async fn a_listed_client_is_refused_with_a_reason_unless_the_tenant_exempts_it()
     let policy = Policy { refuse_listed_at: 2, contact: "help@isp.test".into(), ..Policy::default() };
     let site = start_with(Settings::default(), directory(policy.clone())).await;
     let said = talk(site.address, &[session("x").as_bytes()]).await;
-    assert!(said.contains("550 5.7.1 [127.0.0.1] is listed by one.test, two.test; if that is wrong, ask help@isp.test"), "{said}");
+    assert!(
+        said.contains(
+            "550 5.7.1 [127.0.0.1] is listed by one.test, two.test; if that is wrong, ask help@isp.test"
+        ),
+        "{said}"
+    );
     let signals = site.intake.signals.lock().clone();
-    assert_eq!((signals.len(), signals[0].ip.as_str(), signals[0].tenant.as_str()), (1, "127.0.0.1", "isp/msp/example.test"));
+    assert_eq!(
+        (signals.len(), signals[0].ip.as_str(), signals[0].tenant.as_str()),
+        (1, "127.0.0.1", "isp/msp/example.test")
+    );
 
     let exempting = directory(policy);
     exempting.lists.lock().push(("isp/msp".into(), "ip".into(), "127.0.0.0/24".into(), true));

@@ -13,7 +13,10 @@ async fn a_pipelined_session_delivers_the_message_octet_for_octet() {
     let mails = site.intake.mails.lock();
     assert_eq!(mails[0].raw, "Subject: x\r\n\r\n.dot\r\nend\r\n".as_bytes());
     assert!(said.contains(&mails[0].trace), "the reply names the trace id: {said}");
-    assert_eq!((mails[0].mail_from.as_str(), mails[0].recipients[0].address.as_str()), ("a@out.test", "b@example.test"));
+    assert_eq!(
+        (mails[0].mail_from.as_str(), mails[0].recipients[0].address.as_str()),
+        ("a@out.test", "b@example.test")
+    );
     assert!(mails[0].added_headers.starts_with("Received: from c.test"), "{}", mails[0].added_headers);
     assert_eq!(mails[0].tenant, "isp/msp/example.test");
 }
@@ -50,7 +53,8 @@ async fn bdat_pieces_make_one_message_and_dots_stay() {
     let text = "EHLO c\r\nMAIL FROM:<a@o.test>\r\nRCPT TO:<b@example.test>\r\nBDAT 9\r\nA: b\r\n\r\n.BDAT 5 LAST\r\n.\r\nx\nBDAT 0 LAST\r\nQUIT\r\n";
     let said = talk(site.address, &[text.as_bytes()]).await;
     assert!(codes(&said).contains(&550), "a bare LF in a piece is refused too: {said}");
-    let text = text.replace(".\r\nx\n", ".x\r\n\n").replace("BDAT 5 LAST\r\n.x\r\n\n", "BDAT 4 LAST\r\n.x\r\n");
+    let text =
+        text.replace(".\r\nx\n", ".x\r\n\n").replace("BDAT 5 LAST\r\n.x\r\n\n", "BDAT 4 LAST\r\n.x\r\n");
     let said = talk(site.address, &[text.as_bytes()]).await;
     assert_eq!(site.intake.mails.lock()[0].raw, "A: b\r\n\r\n..x\r\n".as_bytes(), "{said}");
 }
@@ -81,7 +85,8 @@ async fn tls(stream: TcpStream, site: &Site) -> tokio_rustls::client::TlsStream<
     let mut roots = rustls::RootCertStore::empty();
     roots.add(site.certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     connector.connect("mx.test".try_into().unwrap(), stream).await.unwrap()
@@ -101,7 +106,9 @@ async fn expect(stream: &mut (impl AsyncReadExt + Unpin), end: &str) -> String {
 #[tokio::test]
 async fn submission_wants_tls_then_auth_and_sends_as_the_login_only() {
     let site = start(Settings { mode: Mode::Submission, ..Settings::default() }).await;
-    let said = talk(site.address, &[b"EHLO c\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<ann@example.test>\r\nQUIT\r\n"]).await;
+    let said =
+        talk(site.address, &[b"EHLO c\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<ann@example.test>\r\nQUIT\r\n"])
+            .await;
     assert_eq!(codes(&said), [220, 250, 538, 530, 221], "{said}");
     assert!(said.contains("STARTTLS") && !said.contains("AUTH PLAIN LOGIN"));
 

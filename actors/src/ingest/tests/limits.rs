@@ -31,7 +31,10 @@ async fn too_many_recipients_are_452_and_the_rest_go_on() {
     let site = start(Settings { limits, ..Settings::default() }).await;
     let rcpts: String = (0..5).map(|n| format!("RCPT TO:<u{n}@example.test>\r\n")).collect();
     let text = format!("EHLO c\r\nMAIL FROM:<a@b.test>\r\n{rcpts}DATA\r\nx\r\n.\r\nQUIT\r\n");
-    assert_eq!(codes(&talk(site.address, &[text.as_bytes()]).await), [220, 250, 250, 250, 250, 250, 452, 452, 354, 250, 221]);
+    assert_eq!(
+        codes(&talk(site.address, &[text.as_bytes()]).await),
+        [220, 250, 250, 250, 250, 250, 452, 452, 354, 250, 221]
+    );
     assert_eq!(site.intake.mails.lock()[0].recipients.len(), 3);
 }
 

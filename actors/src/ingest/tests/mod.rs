@@ -54,7 +54,8 @@ pub(super) async fn start_with(mut settings: Settings, directory: FixedDirectory
     let made = rcgen::generate_simple_self_signed(["mx.test".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let certificate = made.cert.der().clone();
     let config = config.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
     settings.tls = Some(Arc::new(config));
@@ -94,10 +95,15 @@ pub(super) async fn talk(address: SocketAddr, pieces: &[&[u8]]) -> String {
 
 /// A dialogue that sends one message and quits.
 pub(super) fn session(message: &str) -> String {
-    format!("EHLO c.test\r\nMAIL FROM:<a@out.test>\r\nRCPT TO:<b@example.test>\r\nDATA\r\n{message}\r\n.\r\nQUIT\r\n")
+    format!(
+        "EHLO c.test\r\nMAIL FROM:<a@out.test>\r\nRCPT TO:<b@example.test>\r\nDATA\r\n{message}\r\n.\r\nQUIT\r\n"
+    )
 }
 
 /// Reply codes in order, last lines only.
 pub(super) fn codes(said: &str) -> Vec<u16> {
-    said.lines().filter(|l| l.as_bytes().get(3) == Some(&b' ')).filter_map(|l| l.get(..3)?.parse().ok()).collect()
+    said.lines()
+        .filter(|l| l.as_bytes().get(3) == Some(&b' '))
+        .filter_map(|l| l.get(..3)?.parse().ok())
+        .collect()
 }

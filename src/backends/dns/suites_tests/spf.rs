@@ -14,7 +14,12 @@ fn text<'y>(node: &'y Yaml<'_>, key: &str) -> Option<&'y str> {
 fn list(node: &Yaml<'_>) -> Vec<String> {
     match node.as_sequence() {
         Some(items) => items.iter().flat_map(list).collect(),
-        None => node.as_str().map(str::to_owned).or_else(|| node.as_integer().map(|n| n.to_string())).into_iter().collect(),
+        None => node
+            .as_str()
+            .map(str::to_owned)
+            .or_else(|| node.as_integer().map(|n| n.to_string()))
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -68,11 +73,14 @@ fn zone_text(zone: &Yaml<'_>) -> String {
         if silent {
             // A bare TIMEOUT is for the types that the name does not have.
             let known = |kinds_of: &[&str]| {
-                let given = |(kind, value): &(&str, &Yaml<'_>)| kinds_of.contains(kind) && list(value) != ["NONE"];
+                let given =
+                    |(kind, value): &(&str, &Yaml<'_>)| kinds_of.contains(kind) && list(value) != ["NONE"];
                 kinds.iter().any(given)
             };
             let mut missing = Vec::new();
-            for (asked, kinds_of) in [("TXT", &["TXT"][..]), ("A", &["A", "AAAA"]), ("MX", &["MX"]), ("PTR", &["PTR"])] {
+            for (asked, kinds_of) in
+                [("TXT", &["TXT"][..]), ("A", &["A", "AAAA"]), ("MX", &["MX"]), ("PTR", &["PTR"])]
+            {
                 if !known(kinds_of) {
                     missing.push(asked);
                 }
@@ -113,7 +121,11 @@ async fn run(file: &str) -> Option<Score> {
             } else {
                 score.failed.push(format!(
                     "{}: wanted {wanted:?} {:?}, got {} {:?} ({})",
-                    case.as_str().unwrap(), text(test, "explanation"), outcome.result.word(), outcome.explanation, outcome.problem
+                    case.as_str().unwrap(),
+                    text(test, "explanation"),
+                    outcome.result.word(),
+                    outcome.explanation,
+                    outcome.problem
                 ));
             }
         }
