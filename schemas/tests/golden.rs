@@ -1,6 +1,8 @@
 //! One pinned encoding per version: what was written by any version must be read by all later ones, to the
 //! same values. A change that breaks this loses mail that lies in somebody's log.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use tidegate_schemas::mail::{Auth, Client, Death, Mail, Recipient};
 use tidegate_schemas::{Evidence, Record, Signal, SignalKind};
 

@@ -1,6 +1,6 @@
 //! How Tidegate's stages are joined and kept alive.
 //!
-//! * [`spec`] reads the table of topics and stages, [`plan`] checks it and makes the plan, [`draw`] prints it.
+//! * [`spec`] reads the table of topics and stages, [`mod@plan`] checks it and makes the plan, [`draw`] prints it.
 //! * [`log`] is the port to whatever keeps topics; [`memory`] is a whole one for tests and offline tools.
 //! * A lane reads a batch from a topic, sends it through its stages, commits, and reads again; it is the
 //!   supervisor of its stages ([`supervise`] has the decisions). [`running`] is all lanes at work.

@@ -1,7 +1,7 @@
 //! The topology as it is written: a table of topics and stages, read from TOML.
 //!
 //! Reading never stops at a mistake: everything that is wrong in a text is reported at once, each with its
-//! line. What a spec says is well formed but not yet sensible; [`crate::plan`] checks that.
+//! line. What a spec says is well formed but not yet sensible; [`mod@crate::plan`] checks that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

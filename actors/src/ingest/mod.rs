@@ -1,7 +1,7 @@
 //! `ingest`: the ESMTP server in front of the pipeline (RFC 5321, 6409, 8314).
 //!
 //! Invariants:
-//! * A 250 after the final dot is said only once [`Intake::accept`] has returned: the mail is on disk.
+//! * A 250 after the final dot is said only once [`crate::ports::Intake::accept`] has returned: the mail is on disk.
 //! * Only CRLF.CRLF ends DATA, and a message with a bare CR or LF is refused whole, so nobody can hide a second
 //!   mail in the first (SMTP smuggling).
 //! * Nothing is relayed without proof: a recipient is of a protected domain, or the client is authenticated and

@@ -14,8 +14,9 @@
 //! Invariants: octets outside spans do not change, save that a line beyond 998 octets makes its part
 //! quoted-printable. `restore(rewrite(m)) == restore(m)` in every header and every decoded leaf, octet for octet,
 //! and in the raw octets save soft breaks of quoted-printable lines that held a link and the folding of base64
-//! parts of uneven width from the first link on. So a mail without links of ours comes back as it was. No input
-//! makes this panic, and time and space are linear in the message.
+//! parts of uneven width from the first link on. So a mail without links of ours comes back as it was; only stray
+//! CR or LF inside a value, which SMTP does not let in, are never put back. No input makes this panic, and time and
+//! space are linear in the message.
 //!
 //! Left alone on purpose: images, style sheets and other things that are loaded and not gone to; text/calendar
 //! (a client shows its `DESCRIPTION` as text, and any change of an event makes some clients ask again);

@@ -7,7 +7,7 @@
 //!
 //! * `frame`, `segment`: the format on disk. `index`, `cache`: what is where, and the newest in memory.
 //! * `open`: recovery. `commit`: the thread that writes. `read`: readers. `keep`: the thread that
-//!   brings rows to the store, deletes segments and moves what pins them. [`verify`]: the check of a folder.
+//!   brings rows to the store, deletes segments and moves what pins them. [`mod@verify`]: the check of a folder.
 //! * [`files`]: the seam to the disk.
 //!
 //! Invariants:

@@ -1,11 +1,11 @@
 //! The statistical classifier: learns from marks one at a time and gives a message's probability of spam.
 //!
 //! Score = log-odds of five averaged learners over hashed features + a bounded part of the Robinson-Fisher
-//! deviation of the header words; [`calibration`] makes a probability of it. Deterministic: the same marks in
+//! deviation of the header words; `calibration` makes a probability of it. Deterministic: the same marks in
 //! the same order give the same model, to the bit, on one platform (exponentials differ by C library).
 //!
 //! Learning a mark: each learner takes it at least once and by chance (of the mark's id) more often, and
-//! rehearses a kept mark of the other class. A mark's id is learned once; the last [`IDS`] ids are remembered.
+//! rehearses a kept mark of the other class. A mark's id is learned once; the last 100,000 ids are remembered.
 //! A mark that contradicts the model is distrusted only while the model is mostly right about that class,
 //! so that a first folder of ham after a thousand spams is believed.
 //!
