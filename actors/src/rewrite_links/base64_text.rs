@@ -9,8 +9,8 @@ use memchr::memchr;
 /// Characters a line where the part itself gives no width.
 const WIDTH: usize = 76;
 
-/// A stretch of base64 text up to its padding, or to a line that has other signs too. Mailing lists add footers behind it, and some
-/// senders put several in a row; each is written anew by itself.
+/// A stretch of base64 text up to its padding, or to a line that has other signs too. Mailing lists add footers
+/// behind it, and some senders put several in a row; each is written anew by itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     /// After its last character.

@@ -5,8 +5,8 @@
 //!
 //! * `mime`: where the text leaves lie; `fields`: what their headers say.
 //! * `transfer` (`quoted_printable`, `base64_text`): transfer encodings; `charset`: what octets mean.
-//! * `html` (`tag`, `raw_text`), `text`: the spans of links; `entities`, `address`: where they lead; `wrappers`: other
-//!   vendors' links are taken apart first, so that a link is wrapped once.
+//! * `html` (`tag`, `raw_text`), `text`: the spans of links; `entities`, `address`: where they lead; `wrappers`:
+//!   other vendors' links are taken apart first, so that a link is wrapped once.
 //! * `locate` ties these together, once a message. Tokens are made for each recipient; `hint` carries what
 //!   the way back needs; `assemble` writes the message.
 //! * `stage`: policy, recipients, evidence.
