@@ -77,7 +77,8 @@ pub(super) fn rewrite(rcpt: &str, data: Option<&Path>, file: &Path) -> Result<()
         let link = Link { url: url.to_owned(), ..template.clone() };
         keys.encode("http://127.0.0.1:8080", &link).ok()
     };
-    let outcome = rewrite_links::rewrite(&raw, &options, &mut encode);
+    let mut decode = |link: &str| keys.decode(link).ok().map(|l| l.url);
+    let outcome = rewrite_links::rewrite_again(&raw, &options, &mut encode, &mut decode);
     output::note(&format!("{} links rewritten", outcome.rewritten));
     Ok(output::octets(&outcome.raw)?)
 }

@@ -1,6 +1,5 @@
 //! The public conformance suites, run through a zone file and the stage's own evaluators.
 
-mod arc;
 mod messages;
 mod spf;
 
