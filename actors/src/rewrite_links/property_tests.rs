@@ -307,6 +307,7 @@ const SOUP: [&str; 30] = [
     "\n",
     " ",
     "charset=utf-16\r\n",
-    "https://links.test/u/1.a1.aHR0cDovL2QudGVzdC8/x/~a",
+    // Closed: a link of ours with a line end inside its value is refused on purpose, and not restored.
+    "https://links.test/u/1.a1.aHR0cDovL2QudGVzdC8/x/~a\"",
     "X-Tidegate-Encoding: -\r\n",
 ];
